@@ -11,12 +11,15 @@
     │   ├── NondeterminismError       replay and history disagree
     │   ├── MissingCodeError          history names a definition or class that this process lacks
     │   ├── BlockedLoopError          workflow code kept the event loop busy
+    │   ├── WorkflowAbortError        workflow code raised what ends an interpreter
+    │   ├── PoisonError               workflow code takes its worker down again and again
     │   └── ReadOnlyError             a query, validator or predicate tried to change something
     ├── OperatorError                 the store, the host or the configuration must change
     │   ├── StoreError
     │   │   ├── StoreUnavailableError    worth waiting for: locked, full, gone for a minute
     │   │   └── StoreFormatError         not ours, damaged, or written by a newer version
-    │   └── MissingExtraError
+    │   ├── MissingExtraError
+    │   └── ConfigurationError
     ├── CallerError                   the call must change
     │   ├── RunNotFoundError, RunExistsError, RunClosedError, RunNotRetriableError
     │   ├── MessageRejectedError, UnknownMessageError, QuestionNotFoundError
@@ -150,6 +153,18 @@ class BlockedLoopError(AuthorError):
     """Workflow code kept the event loop busy for longer than the watchdog allows."""
 
     code = "DUR1103"
+
+
+class WorkflowAbortError(AuthorError):
+    """Workflow code raised what ends an interpreter: SystemExit, KeyboardInterrupt, RecursionError, MemoryError."""
+
+    code = "DUR1105"
+
+
+class PoisonError(AuthorError):
+    """Workflow code takes its worker down again and again."""
+
+    code = "DUR1106"
 
 
 class ReadOnlyError(AuthorError):

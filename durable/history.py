@@ -194,6 +194,14 @@ def parse_detail(detail: str | None) -> dict[str, Any]:
     return fields
 
 
+def merge_details(*details: str | None) -> str | None:
+    """One ``detail`` text with the fields of several; later ones win."""
+    fields: dict[str, Any] = {}
+    for detail in details:
+        fields.update(parse_detail(detail))
+    return write_detail(**fields)
+
+
 def chain(
     previous: bytes,
     seq: int,

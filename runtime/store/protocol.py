@@ -1,11 +1,14 @@
 """The store: one protocol, every method one transaction that says what it guarantees.
 
-Every store passes the suite in ``tests/conformance``. The rules are H, S and D of docs/architecture.md. What a method has acknowledged
-survives power loss, unless its text says otherwise. Every method may raise ``StoreUnavailableError``: nothing was written, and trying
-again later is right. Methods are called on the event loop's thread; callbacks and listeners run there.
+Every store passes the suite in ``tests/conformance``. The rules are H, S and D of docs/architecture.md. What
+a method has acknowledged survives power loss, unless its text says otherwise. Every method may raise
+``StoreUnavailableError``: nothing was written, and trying again later is right. Methods are called on the
+event loop's thread; callbacks and listeners run there.
 
-Words: a run is *open* until its status is final; the *current* run of a workflow id is the open one, else the newest.
-A run *wants a worker* while ``ready_at_us <= now``.
+Words: a run is *open* until its status is final; the *current* run of a workflow id is the open one, else
+the newest. Runs are *newer* and *older*, *first* and *last* by the order in which the store created them,
+whatever a clock said. A run *wants a worker* while ``ready_at_us <= now``. *Ready now* means that it wants
+one from now on, unless it is paused, stuck, or before the first turn of a delayed start.
 """
 
 from __future__ import annotations
@@ -40,18 +43,23 @@ CommitOutcome = None | ConflictError | StoreUnavailableError
 
 
 class Lease(Protocol):
-    """A worker's sign of life, renewed by a thread of its own (rule D3)."""
+    """A worker's sign of life, renewed by a thread of its own where the store has one (rule D3).
+
+    One that has lapsed stays so: the worker joins again.
+    """
 
     def is_fresh(self) -> bool:
         """Whether this worker may still start effects. Local, cheap, on the boot clock: no I/O."""
         ...
 
     def loop_alive(self) -> None:
-        """Tell the heart that the event loop turns; a loop silent beyond the watchdog's limit stops the heart."""
+        """Tell the heart that the event loop turns; a loop silent beyond the watchdog's limit stops the
+        heart."""
         ...
 
     async def end(self) -> None:
-        """Stop and remove the sign of life; idempotent. Runs still owned are given back as if released, without a loss."""
+        """Stop and remove the sign of life; idempotent. Runs and tasks still owned are given back without a
+        loss: owner cleared, epoch raised, runs ready now."""
         ...
 
 
@@ -79,7 +87,8 @@ class Store(Protocol):
         ...
 
     def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
-        """Call ``listener`` after commits, own ones at once, those of other processes soon. Returns the way to stop."""
+        """Call ``listener`` after commits, own ones at once, those of other processes soon; never for what
+        was refused. Returns the way to stop, which is idempotent."""
         ...
 
     # -- workers ------------------------------------------------------------------------------------------
@@ -93,57 +102,73 @@ class Store(Protocol):
         ...
 
     async def take_over(self, now_us: int) -> int:
-        """Free the runs and tasks of workers that are dead or past their lease: owner cleared, epoch raised, ready now, ``lost`` set on runs and
-        ``losses`` raised on tasks. Returns how many were freed. Safe to call at any time by any worker."""
+        """Free the runs and tasks of workers that are dead, past their lease, or never joined: owner cleared,
+        epoch raised, ready now, ``lost`` set on runs and ``losses`` raised on tasks. Returns how many were
+        freed. Safe to call at any time by any worker."""
         ...
 
     async def claim(
         self, worker_id: str, workflows: Sequence[str], queues: Sequence[str], limit: int, now_us: int
     ) -> list[Claimed]:
-        """Take up to ``limit`` runs that want a worker: those without an owner whose workflow and queue are given (epoch raised, owner set), and
-        those that ``worker_id`` owns already (epoch unchanged). Their ``ready_at_us`` is cleared. Oldest first. Paused and stuck runs are
-        returned only when something that wakes them arrived."""
+        """Take up to ``limit`` runs that want a worker: those without an owner whose workflow and queue are
+        given (epoch raised, owner set), and those that ``worker_id`` owns already, whatever their workflow
+        and queue (epoch unchanged). Their ``ready_at_us`` is cleared. Those that have wanted one for longest
+        come first. Paused and stuck runs are returned only when something that wakes them arrived. Inbox rows
+        stay until a turn consumes them."""
         ...
 
-    async def next_ready_at(self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]) -> int | None:
+    async def next_ready_at(
+        self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]
+    ) -> int | None:
         """When the next run will want this worker; None if none will by itself. Reads only."""
         ...
 
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:
-        """Make ready every stuck run of ``workflow`` that is stuck on other code than ``code`` (rule L9). Returns how many."""
+        """Make every stuck run of ``workflow`` want a worker that is stuck on other code than ``code``, or on
+        unknown code (rule L9). Returns how many."""
         ...
 
     def commit(self, turns: Sequence[Turn], done: Callable[[Sequence[CommitOutcome]], None]) -> None:
-        """Write turns: each all or nothing, many in one database transaction; the conflict of one does not fail the others (rule D1).
+        """Write turns: each all or nothing, many in one database transaction; the conflict of one does not
+        fail the others (rule D1).
 
-        ``done`` gets one outcome a turn, in order, on the event loop's thread, possibly before this returns. A turn conflicts if the run's
-        ``seq`` or ``epoch`` is not the expected one. Commits are applied in the order of the calls. With the outcomes the caller has:
-        events appended; blobs stored once by hash; inbox rows consumed and delivered, each target made ready; children, successors, tasks,
-        questions, updates, attributes, published values, stream items and logs written; the row changed.
+        ``done`` gets one outcome a turn, in order, on the event loop's thread, possibly before this returns.
+        A turn conflicts if the run's ``seq`` or ``epoch`` is not the expected one, or the run does not exist.
+        Commits are applied in the order of the calls. With the outcomes the caller has: events appended;
+        blobs stored once by hash; inbox rows consumed and delivered, each target woken as by ``send``;
+        children, successors, tasks, questions, updates, attributes, published values, stream items and logs
+        written; the row changed.
         """
         ...
 
     # -- starting and sending -----------------------------------------------------------------------------
 
     async def start(self, new: NewRun, update: UpdateRow | None = None) -> StartOutcome:
-        """Create a run with its first inbox rows, or find the one that has the id (``NewRun.on_conflict``). Concurrent starts of one id make one
-        run. ``new.messages`` are delivered to the run that results, once per message id, whether or not it was created here.
+        """Create a run with its first inbox rows, or find the one that has the id (``NewRun.on_conflict``).
+        Concurrent starts of one id make one run. ``new.messages`` are delivered to the run that results, once
+        per message id, whether or not it was created here. ``update`` is written in the same transaction; for
+        an update id that exists it is not, and ``UpdateAccepted`` messages are left out.
 
         Raises:
             RunExistsError: as ``on_conflict`` says.
+            RunClosedError: the run that results has ended and takes no new message; nothing was written.
         """
         ...
 
     async def send(self, row: InboxRow, update: UpdateRow | None = None) -> RunRow:
-        """Deliver a fact to a run, once per message id (a repeated one is acknowledged again and changes nothing), and make the run ready. Paused
-        runs are woken only by ``RunResumed``, ``CancelRequested`` and nothing else; stuck ones only by ``RunResumed``.
-        ``RollbackRequested`` may be sent to a closed run whose rollback failed, ``RunResumed`` and all others only to open ones. ``StepCompleted``,
-        ``StepFailed`` and ``StepCancelled`` from outside are accepted once per (run, command). ``update`` is written in the same transaction; for an update id
-        that exists nothing is written.
+        """Deliver a fact to a run, once per message id (a repeated one is acknowledged again, also when the
+        run has ended, and changes nothing), and make the run ready at ``row.at_us``. Returns the run.
+
+        Paused runs are woken only by ``RunResumed``, ``CancelRequested`` and nothing else; stuck ones only by
+        ``RunResumed``; those whose start is delayed only by ``CancelRequested`` until the delay is over.
+        ``RollbackRequested`` may be sent to a closed run whose rollback failed, outcomes of steps to one
+        whose rollback is running, all others only to open ones. ``StepCompleted``, ``StepFailed`` and
+        ``StepCancelled`` are accepted once per (run, command), by whatever method they come. ``update`` is
+        written in the same transaction; for an update id that exists nothing is written.
 
         Raises:
-            RunNotFoundError: no run has the id.
-            RunClosedError: the addressed run has ended; names its status.
+            RunNotFoundError: no run has the id, or the run id is not one of the workflow id's.
+            RunClosedError: the addressed run has ended; names its status, also in ``data["status"]``.
         """
         ...
 
@@ -152,7 +177,8 @@ class Store(Protocol):
     async def claim_tasks(
         self, worker_id: str, queues: Sequence[str], steps: Sequence[str], limit: int, now_us: int
     ) -> list[TaskRow]:
-        """Take up to ``limit`` available tasks of these queues whose step is known, oldest first; owner set, epoch raised."""
+        """Take up to ``limit`` available tasks of these queues whose step is known, those available for
+        longest first; owner set, epoch raised."""
         ...
 
     async def next_task_at(self, queues: Sequence[str], steps: Sequence[str]) -> int | None:
@@ -160,11 +186,14 @@ class Store(Protocol):
         ...
 
     async def finish_task(self, task: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow] = ()) -> bool:
-        """Remove the task and deliver its outcome to the run. False, and nothing written, if owner or epoch changed or the task is gone."""
+        """Remove the task and deliver its outcome to the run. False, and nothing written, if owner or epoch
+        changed or the task is gone. False, and only the task removed, if the run takes no outcome of the step
+        any more."""
         ...
 
     async def postpone_task(self, task: TaskRow, attempt: AttemptRow | None) -> bool:
-        """Give the task back with its new ``attempt`` and ``available_at_us``, recording the failed attempt. False as in ``finish_task``."""
+        """Give the task back with its new ``attempt``, ``available_at_us`` and ``losses``, recording the
+        failed attempt. False, and nothing written, if owner or epoch changed or the task is gone."""
         ...
 
     async def cancelled_tasks(self, worker_id: str) -> list[tuple[str, int]]:
@@ -172,7 +201,8 @@ class Store(Protocol):
         ...
 
     async def heartbeat(self, run_id: str, command: int, payload: str | None, now_us: int) -> bool:
-        """Keep the newest heartbeat of a running step. Not synced to disk by itself. False if the step is no longer wanted."""
+        """Keep the newest heartbeat of a running step. Not synced to disk by itself. False, and nothing kept,
+        if the step is no longer wanted: its task is cancelled, its outcome accepted, or its run ended."""
         ...
 
     async def read_heartbeat(self, run_id: str, command: int) -> tuple[int, str | None] | None:
@@ -190,7 +220,8 @@ class Store(Protocol):
         ...
 
     async def successor(self, run_id: str) -> RunRow | None:
-        """The next run of the same workflow id that continues or retries this one, if any."""
+        """The next run of the same workflow id that continues or retries this one, if any: it has the same
+        ``first_run_id``."""
         ...
 
     async def read_history(self, run_id: str, after_seq: int = 0, limit: int | None = None) -> list[Event]:
@@ -198,15 +229,16 @@ class Store(Protocol):
         ...
 
     async def read_blobs(self, run_id: str) -> dict[str, bytes]:
-        """Every blob that the run's history refers to, by hash."""
+        """Every blob that payloads of the run's history refer to, by hash."""
         ...
 
     async def read_inbox(self, run_id: str) -> list[InboxRow]:
-        """What waits to be applied to the run, in order of arrival, including what was addressed to its workflow id."""
+        """What waits to be applied to the run, in order of arrival, including what was addressed to its
+        workflow id."""
         ...
 
     async def read_attempts(self, run_id: str, command: int | None = None) -> list[AttemptRow]:
-        """Kept attempts in order; of one step or of all."""
+        """Kept attempts in order; of one step, or of all by command."""
         ...
 
     async def read_tasks(self, run_id: str) -> list[TaskRow]:
@@ -216,7 +248,8 @@ class Store(Protocol):
     async def list_runs(
         self, where: RunFilter, limit: int, cursor: str | None = None
     ) -> tuple[list[RunRow], str | None]:
-        """A page of runs, newest first, and the cursor of the next page, None at the end. The cost does not grow with the number of pages before.
+        """A page of runs, newest first, and the cursor of the next page, None at the end. Runs made meanwhile
+        do not shift it. In a database the cost does not grow with the number of pages before.
 
         Raises:
             CallerError: the cursor is not one of ours.
@@ -248,7 +281,7 @@ class Store(Protocol):
         ...
 
     async def read_stream(self, run_id: str, name: str, start: int, limit: int) -> list[StreamItem]:
-        """Items of a stream from ``start`` on."""
+        """Up to ``limit`` items of a stream from position ``start`` on."""
         ...
 
     async def read_logs(self, run_id: str, limit: int) -> list[LogRow]:
@@ -262,11 +295,13 @@ class Store(Protocol):
         ...
 
     async def pending_queries(self, workflows: Sequence[str], now_us: int) -> list[QueryRow]:
-        """Queries of these workflows that nobody has answered and that have not expired; expired ones are removed."""
+        """Queries of these workflows that nobody has answered, oldest first. Those that expire at ``now_us``
+        or before, answered or not, are removed."""
         ...
 
     async def reply(self, query_id: str, state: str, reply: str | None) -> None:
-        """Answer a query; the first answer stands. Need not survive power loss."""
+        """Answer a query; the first answer stands, and one to an unknown query goes nowhere. Need not survive
+        power loss."""
         ...
 
     async def get_query(self, query_id: str) -> QueryRow | None:
@@ -288,14 +323,16 @@ class Store(Protocol):
     # -- keeping house ------------------------------------------------------------------------------------
 
     async def purge(self, closed_before_us: int, limit: int) -> int:
-        """Delete closed runs, with all that belongs to them and blobs that nothing refers to any more. A run whose rollback is running or failed is
-        kept, and so is a child of an open run. Returns how many runs were deleted; call again until 0."""
+        """Delete up to ``limit`` runs that closed before this time, oldest first, with all that belongs to
+        them and blobs that no history refers to any more; with the last run of a workflow id its updates and
+        message ids. A run whose rollback is running or failed is kept, and so is a child of an open run.
+        Returns how many runs were deleted; call again until 0."""
         ...
 
     async def backup(self, target: Path) -> None:
         """Write a consistent copy that can be opened as a store, while others go on writing.
 
         Raises:
-            StoreError: the target exists or cannot be written.
+            StoreError: the target exists or cannot be written, or the store lives in memory.
         """
         ...

@@ -1,7 +1,7 @@
 """The rows that cross the store's boundary: plain immutable data, the same for every store.
 
-Times are UTC microseconds (``_us``). Ids are text. ``payload`` is an envelope of ``durable.codec`` and ``detail`` plain JSON, as in
-``durable.history``.
+Times are UTC microseconds (``_us``). Ids are text. ``payload`` is an envelope of ``durable.codec`` and
+``detail`` plain JSON, as in ``durable.history``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ class RunRow:
         workflow: name of the definition.
         queue: which workers may take it.
         owner: id of the worker that holds it, or None while nothing of it is in flight.
-        epoch: grows with every change of owner; a commit with another epoch is refused.
+        epoch: 0 for a run nobody took, one more with every claim of a free run, every loss and every fence; a
+            commit with another epoch is refused.
         seq: number of the last event in history, 0 before the first turn.
-        ready_at_us: when it wants a worker: a message, a timer, a start; None if nothing is due.
+        ready_at_us: when it wants a worker: a message, a timer, a start; None if nothing is due, and while
+            the worker that claimed it has not committed.
         origin_id: what idempotency keys derive from (rule K7); kept by a retry, new for a fork.
-        first_run_id: the first run of a chain of continue-as-new.
+        first_run_id: the first run of a chain of continue-as-new and retries; a replacement or fork begins a
+            new chain.
         parent_run_id, parent_command: who waits for the outcome, if it is a child.
         on_parent_close: ``terminate``, ``cancel`` or ``abandon``.
         lost: the last owner died or lost its lease; what was in flight must be counted as lost (rule H4).
+            Cleared by the next commit that names an epoch.
         code: fingerprint of the worker code on which the run is stuck, else None.
         reason: why it is stuck, cancelled, failed or terminated, in words; else None.
         waiting_for: what it waits for, in words; else None.
-        input_digest: digest of the canonical input, to recognise a second start with another input.
+        input_digest: digest of the canonical input, to recognise a second start with another input; the runs
+            that continue or retry a run keep its digest.
         actor: who started it.
     """
 
@@ -75,9 +80,13 @@ class InboxRow:
     Attributes:
         row_id: given by the store when the row is written; 0 before.
         workflow_id: to whom.
-        run_id: set if only this run may take it (an outcome, or a handle pinned to a run); else None: whichever is open.
-        message_id: the sender's id for de-duplication per workflow_id, kept for as long as the workflow id is; None: no de-duplication.
-        fact: what happened. ``RunStarted`` is the start of the run itself; ``UpdateAccepted`` an update not yet validated.
+        run_id: set if only this run may take it (an outcome, or a handle pinned to a run); else None:
+            whichever is open.
+        message_id: the sender's id for de-duplication per workflow_id, kept for as long as the workflow id
+            is; None: no de-duplication.
+        fact: what happened. ``RunStarted`` is the start of the run itself; ``UpdateAccepted`` an update not
+            yet validated.
+        at_us: when it was sent; a run that it wakes is ready from then on.
     """
 
     workflow_id: str
@@ -93,13 +102,17 @@ class NewRun:
     """A run to be created, with its start as the first inbox row.
 
     Attributes:
-        owner: the worker that takes it at once, without a claim; None: whoever claims it.
-        ready_at_us: when the first turn is due (later than ``created_at_us`` for a delayed start).
+        owner: the worker that owns it from the beginning, with epoch 1; None: whoever claims it.
+        ready_at_us: when the first turn is due (later than ``created_at_us`` for a delayed start). Messages
+            do not shorten the delay, ``CancelRequested`` does.
         history: events that it begins with (a retry or fork); then ``start`` may be None.
-        messages: inbox rows that it begins with (signal-with-start, messages carried by continue-as-new).
-        on_conflict: what to do when the workflow id is taken by an open run, or by a closed one that is still kept.
-            ``attach`` returns the existing run, or RunExistsError if its input digest differs; ``fail`` raises RunExistsError; ``replace`` is
-            for the callers that close the old run in the same transaction: only an open run is then a conflict.
+        messages: inbox rows that it begins with, after its start, whatever run they name (signal-with-start,
+            messages carried by continue-as-new). In a turn they are not asked for de-duplication: carried
+            ones were accepted.
+        on_conflict: what to do when the workflow id is taken by an open run, or by a closed one that is still
+            kept. ``attach`` returns the existing run, or RunExistsError if its workflow or input digest
+            differs; ``fail`` raises RunExistsError; ``replace`` is for the callers that close the old run in
+            the same transaction: only an open run is then a conflict. In a turn ``attach`` is ``fail``.
     """
 
     run_id: str
@@ -128,12 +141,17 @@ class RunChange:
     """What a turn changes in the run's row.
 
     Attributes:
-        status, rollback, waiting_for, reason, code: the new values.
-        ready_at_us: the next time something is due by itself (a timer, a retry of a step); None: nothing. If unread inbox rows remain,
-            the store makes the run ready at once instead, except while it is paused or stuck.
+        status, rollback, waiting_for, reason, code: the new values. With a final status the run ends: its
+            open questions are closed, its tasks cancelled and its unread inbox rows dropped;
+            ``continued_as_new`` leaves messages (facts without a command), pinned or not, to whichever run
+            comes next.
+        ready_at_us: the next time something is due by itself (a timer, a retry of a step); None: nothing. If
+            inbox rows remain that wake the run (see ``Store.send``), it is ready at once instead. Ignored for
+            a paused or stuck run, and for a closed one unless its rollback is running. Hence a turn that
+            leaves a run stuck consumes the ``RunResumed`` that woke it.
         release: give up ownership, because nothing of the run is in flight.
-        closed_at_us: set when the run ends.
-        started_at_us: set by the first turn.
+        closed_at_us: set when the run ends; None keeps the old value.
+        started_at_us: set by the first turn; None keeps the old value.
     """
 
     status: RunStatus
@@ -151,12 +169,15 @@ class RunChange:
 class TaskRow:
     """A step routed to a queue that another worker serves.
 
+    A task that nobody holds and nobody wants is removed at once, and its run gets ``StepCancelled``.
+
     Attributes:
         input: envelope of the arguments.
         options: JSON text of the step's options, or None for the defaults.
         attempt: number of the attempt that comes next, from 1.
         available_at_us: not before this time.
         losses: how many workers were lost with it.
+        owner, epoch: as of a run; None and 0 for a new task.
         cancel_requested: the workflow no longer wants it.
     """
 
@@ -188,7 +209,10 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One attempt of a step, kept beside the history (rule H8). At most 20 are kept for a step: the first and the last ones.
+    """One attempt of a step, kept beside the history (rule H8), in order of arrival.
+
+    A row takes the place of the ``started`` row of the same attempt, else it is added: a lost attempt shares
+    its number with the next one. At most 20 are kept for a step: the first ten and the last ten.
 
     Attributes:
         next_at_us: when the next attempt is due, if there is one.
@@ -294,17 +318,27 @@ class Turn:
         expected_seq: the run's ``seq`` before this turn; another one is a conflict.
         epoch: the owner's epoch; None for writers that own nothing (terminate): then ``fence`` must be set.
         events: appended to history.
-        change: the run's row afterwards; None leaves it as it is (attempt records, results held for a paused run).
+        change: the run's row afterwards; None leaves it as it is, but for ``seq`` (attempt records, results
+            held for a paused run).
         consumed: row ids of inbox rows that became events, replies or refusals.
-        inbox: facts for other runs, or for this one if it must not take them now. Those whose target is gone are dropped, except that a
-            ``reply_to`` command gets a ``MessageFailed`` fact (see ``outgoing``).
-        outgoing: (command, inbox row) of messages that workflow code sent: the store writes the row and gives the sender ``MessageDelivered``,
-            or ``MessageFailed`` when the workflow id is unknown or its last run has ended.
-        new_runs: children, successors, retries. A child whose id is taken gives its parent a ``ChildFailed`` fact with detail ``{"error": "exists"}``.
+        blobs: by hash; a payload refers to one by the ``blob`` field of its envelope.
+        inbox: facts for other runs, or for this one if it must not take them now. Those whose target is gone
+            or has ended are dropped.
+        outgoing: (command, inbox row) of messages that workflow code sent: the store writes the row and gives
+            the sender ``MessageDelivered``, or ``MessageFailed`` with detail ``{"error": "not_found"}`` when
+            the addressed run is unknown and ``{"error": "closed"}`` when it has ended.
+        new_runs: children (their parent is this run), successors, retries, replacements. A child whose id is
+            taken gives its parent a ``ChildFailed`` fact with detail ``{"error": "exists"}``; of the others a
+            taken id is a conflict of the turn. Children are created before messages go out, the others after
+            this run has ended.
         tasks, cancelled_tasks: steps routed elsewhere; command numbers of those no longer wanted.
         questions, closed_questions: asked; command numbers of those answered, withdrawn or timed out.
-        close_children: (command numbers of) open children to which ``on_parent_close`` applies because this run ends.
-        fence: raise the epoch, so that whoever owns the run is refused from now on.
+        updates: with their new states, as they are from now on.
+        attributes: searchable fields to set; None removes one.
+        close_children: command numbers of open children to which ``on_parent_close`` applies because this run
+            ends: ``terminate`` ends them in this transaction with ``RunTerminated``, and does the same to
+            their children, ``cancel`` sends them ``CancelRequested``.
+        fence: clear the owner and raise the epoch, so that whoever owns the run is refused from now on.
     """
 
     run_id: str
@@ -328,6 +362,7 @@ class Turn:
     published: Mapping[str, str] = field(default_factory=dict)
     stream: Sequence[StreamItem] = ()
     logs: Sequence[LogRow] = ()
+    close_children: Sequence[int] = ()
     fence: bool = False
 
 
@@ -362,9 +397,11 @@ class RunFilter:
     """Which runs to list; every given condition must hold.
 
     Attributes:
-        attributes: equality on searchable attributes.
+        status: any of these.
+        attributes: equality on searchable attributes, as JSON: true is not 1.
         started_after_us, started_before_us: on ``created_at_us``; after is inclusive, before exclusive.
-        workflow_id_prefix: ids that begin with this text.
+        closed_before_us: on ``closed_at_us``, exclusive; open runs do not match.
+        workflow_id_prefix: ids that begin with this text, in the same case.
     """
 
     status: Sequence[str] = ()
@@ -382,7 +419,9 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a commit made others want to look at. Unknown (another process wrote): every flag is set and ``closed`` is None.
+    """What a commit made others want to look at.
+
+    Unknown (another process wrote): every flag is set and ``closed`` and ``wrote`` are None.
 
     Attributes:
         ready: a run may want a worker.

@@ -1,0 +1,130 @@
+"""Where a value that has been through JSON differs from what was sent.
+
+Equality alone is too lenient: ``True == 1``, a string enum equals its text, a subclass may equal its base.
+So types are compared all the way down, and fields rather than ``==`` decide for models and dataclasses. The
+one leniency is Python's own: an ``int`` may stand where a ``float`` is annotated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from itertools import zip_longest
+from types import NoneType
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from durable.codec.problem import Path
+from durable.codec.secret import Secret
+
+_EQUALITY_TELLS = frozenset({str, int, bool, NoneType, bytes, date, time, timedelta, UUID})
+
+
+class Difference(NamedTuple):
+    """The first place where both values differ.
+
+    Attributes:
+        path: where.
+        sent: what went in there.
+        received: what came back; ``ABSENT`` if nothing did.
+    """
+
+    path: Path
+    sent: Any
+    received: Any
+
+
+_Part = tuple[str | int | None, Any, Any]
+"""Place within the whole (None if it has no name), part of what was sent, part of what came back."""
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT: Final = _Absent()
+
+
+def difference(sent: Any, received: Any, path: Path = ()) -> Difference | None:
+    """The first difference between what was sent and what came back, or None."""
+    cls = type(sent)
+    if cls is not type(received):
+        if cls is int and type(received) is float and sent == received:
+            return None
+        return Difference(path, sent, received)
+    if cls in _EQUALITY_TELLS:
+        return None if sent == received else Difference(path, sent, received)
+    pairs = _parts(sent, received)
+    if pairs is None:
+        return None if _is_same(sent, received) else Difference(path, sent, received)
+    for part, inner_sent, inner_received in pairs:
+        found = difference(inner_sent, inner_received, path if part is None else (*path, part))
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(sent: Any, received: Any) -> Iterable[_Part] | None:  # noqa: PLR0911 - one for each kind
+    """Corresponding parts of two values of one class; None for what has no parts."""
+    match sent:
+        case Mapping():
+            return _entries(sent, received)
+        case tuple() if hasattr(sent, "_fields"):
+            return zip(sent._fields, sent, received, strict=True)
+        case list() | tuple() | deque():
+            pairs = zip_longest(sent, received, fillvalue=ABSENT)
+            return ((index, *pair) for index, pair in enumerate(pairs))
+        case set() | frozenset():
+            found = {item: item for item in received}
+            return (
+                ((None, item, found.get(item, ABSENT)) for item in sent)
+                if len(sent) == len(received)
+                else None
+            )
+    if dataclasses.is_dataclass(sent):
+        names = [field.name for field in dataclasses.fields(sent) if field.compare]
+        return ((name, getattr(sent, name, ABSENT), getattr(received, name, ABSENT)) for name in names)
+    if hasattr(type(sent), "__pydantic_fields__"):
+        return _model_parts(sent, received)
+    return None
+
+
+def _entries(sent: Any, received: Any) -> Iterable[_Part]:
+    for (key, value), (other_key, other) in zip_longest(
+        sent.items(), received.items(), fillvalue=(ABSENT, ABSENT)
+    ):
+        known = other_key if key is ABSENT else key
+        place = known if isinstance(known, str | int) else str(known)
+        yield place, key, other_key
+        yield place, value, other
+
+
+def _model_parts(sent: Any, received: Any) -> Iterable[_Part]:
+    for name in type(sent).__pydantic_fields__:
+        place = None if name == "root" and getattr(type(sent), "__pydantic_root_model__", False) else name
+        yield place, sent.__dict__.get(name, ABSENT), received.__dict__.get(name, ABSENT)
+    yield from _entries(sent.__pydantic_extra__ or {}, received.__pydantic_extra__ or {})
+    yield from _entries(sent.__pydantic_private__ or {}, received.__pydantic_private__ or {})
+
+
+def _is_same(sent: Any, received: Any) -> bool:  # noqa: PLR0911 - one for each kind
+    match sent:
+        case Secret():  # the difference is in the secret as a whole, so that no message shows its inside
+            return difference(sent.reveal(), received.reveal()) is None
+        case float():
+            return bool(sent == received) or (sent != sent and received != received)  # noqa: PLR0124 - NaN
+        case Decimal():
+            return bool(sent.as_tuple() == received.as_tuple())
+        case datetime():
+            return bool(sent == received) and sent.utcoffset() == received.utcoffset()
+        case Enum():
+            return sent is received
+    try:
+        return (sent == received) is True
+    except Exception:  # noqa: BLE001 - a class whose == raises cannot be said to come back equal
+        return False

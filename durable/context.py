@@ -1,0 +1,549 @@
+"""The context of a workflow: everything that ``ctx`` can do. A facade; what happens is decided in ``durable.kernel``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
+
+from durable.commands import (
+    AskQuestion,
+    MarkPatch,
+    PublishValue,
+    ScheduleStep,
+    SetAttributes,
+    StartTimer,
+    WriteStream,
+)
+from durable.duration import Duration, instant_us, optional_us, to_instant, to_us
+from durable.errors import (
+    ApprovalRejectedError,
+    ConditionTimeoutError,
+    DefinitionError,
+    QuestionTimeoutError,
+    SignalTimeoutError,
+)
+from durable.history import merge_details, write_detail
+from durable.kernel.child import ChildHandle, ExternalRun, start_child
+from durable.kernel.mailbox import Handler
+from durable.kernel.operation import Operation, Waiter
+from durable.kernel.people import APPROVAL, Decision, Verdict, ask
+from durable.kernel.scope import SagaScope, register_compensation, roll_back
+from durable.kernel.runlog import RunLogger
+from durable.messages import Message, Signal
+from durable.saga import current_scope
+from durable.step import as_step
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from durable.kernel.replayer import Replayer
+    from durable.workflow import WorkflowDefinition
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+D = TypeVar("D")
+
+StepCall = Operation
+
+_UNSET: Any = object()
+
+
+class ContinueAsNew(BaseException):  # noqa: N818 - it unwinds the workflow, it is no error
+    """Raised by ``ctx.continue_as_new`` to leave the function; the kernel goes on whether or not it is caught."""
+
+
+class RunInfo:
+    """What a run knows about itself: ids, attempt, size of its history."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Replayer) -> None:
+        self._run = run
+
+    @property
+    def workflow_id(self) -> str:
+        """The id chosen by the user."""
+        return self._run.identity.workflow_id
+
+    @property
+    def run_id(self) -> str:
+        """This execution."""
+        return self._run.identity.run_id
+
+    @property
+    def first_run_id(self) -> str:
+        """The first run of a chain of continue-as-new."""
+        return self._run.identity.first_run_id
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """Who started it, if it is a child."""
+        return self._run.identity.parent_run_id
+
+    @property
+    def workflow(self) -> str:
+        """Name of the definition."""
+        return self._run.definition.name
+
+    @property
+    def attempt(self) -> int:
+        """1, and one more for every retry of the run."""
+        return self._run.attempt
+
+    @property
+    def started_at(self) -> datetime:
+        """When the first turn began, UTC."""
+        return to_instant(self._run.started_us)
+
+    @property
+    def history_events(self) -> int:
+        """Events up to the batch before this one."""
+        return self._run.events_before
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        """Whether the history is so long that a fresh one would help."""
+        from durable.kernel.replayer import SUGGESTED_HISTORY_EVENTS
+
+        return self._run.events_before >= SUGGESTED_HISTORY_EVENTS
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why the run is being cancelled; '' if no reason was given, None if it is not."""
+        return self._run.cancel_reason
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether recorded results are being fed; only for logs and metrics, never for decisions."""
+        return self._run.is_replaying
+
+
+class Context:
+    """What a workflow can do. Every operation is recorded, and answered from the record on replay."""
+
+    __slots__ = ("_info", "_log", "_run")
+
+    def __init__(self, run: Replayer) -> None:
+        self._run = run
+        self._info = RunInfo(run)
+        self._log = RunLogger(run)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    @overload
+    def step(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> StepCall[R]: ...
+    @overload
+    def step(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[R]: ...
+
+    def step(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> StepCall[Any]:
+        """Run a step and return its result.
+
+        Args:
+            fn: a step, or any function, which then is one with the default options.
+            args, kwargs: its arguments; they pass through JSON.
+
+        Returns:
+            An operation to await once, or to pass to ``gather``, ``create_task`` or ``start_soon``.
+
+        Raises:
+            EncodeError: an argument cannot be recorded.
+            Exception: what the step raised, where its class can be rebuilt, else ``StepError``; ``StepTimeoutError``,
+                ``StepLostError``, ``StepInDoubtError``.
+        """
+        definition = as_step(fn)
+        arguments = definition.arguments
+        run = self._run
+
+        def begin() -> Waiter:
+            payload, digest = run.seal(arguments.encode(args, kwargs), arguments.has_secrets)
+            detail = definition.detail if digest is None else merge_details(definition.detail, digest)
+            number = run.next_number()
+            chosen = definition.options_.idempotency_key
+            if chosen is None:
+                key = f"{run.identity.origin_id}:{number}"
+            else:
+                key = chosen if isinstance(chosen, str) else chosen(*args, **kwargs)
+            scope = current_scope.get(None) if definition.compensation is not None else None
+            command = ScheduleStep(number, definition, payload, detail, key)
+            waiter = run.open[number] = Waiter(run, command, scope)
+            run.issue(command)
+            return waiter
+
+        return Operation(run, definition.name, begin)
+
+    # -- children -----------------------------------------------------------------------------------------
+
+    def child_workflow(
+        self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> StepCall[R]:
+        """Run a child workflow and return its result.
+
+        Raises:
+            ChildFailedError: with the child's error as cause. ChildCancelledError, ChildTerminatedError,
+                ChildExistsError: its id is taken.
+        """
+        return Operation(self._run, wf.name, lambda: start_child(self._run, wf, args, kwargs))
+
+    async def start_child(
+        self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ChildHandle[R]:
+        """Start a child workflow and return its handle: await it for the result, signal or cancel it."""
+        return ChildHandle(self._run, start_child(self._run, wf, args, kwargs))
+
+    def workflow(self, workflow_id: str, run_id: str | None = None) -> ExternalRun:
+        """Another run of the same store, to signal or cancel.
+
+        Args:
+            workflow_id: its id.
+            run_id: only this run of it; else whichever is open.
+        """
+        return ExternalRun(self._run, workflow_id, run_id)
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The time of the newest batch, aware UTC; it stands still within a turn."""
+        return to_instant(self._run.now_us)
+
+    async def sleep(self, delay: Duration) -> None:
+        """Sleep at least ``delay`` (seconds or timedelta), across restarts. Zero or less returns at once."""
+        await self._sleep_until_us(self._run.now_us + to_us(delay, "delay"))
+
+    async def sleep_until(self, when: datetime) -> None:
+        """Sleep until an aware datetime; one in the past returns at once.
+
+        Raises:
+            DefinitionError: the datetime is naive.
+        """
+        await self._sleep_until_us(instant_us(when))
+
+    async def _sleep_until_us(self, deadline_us: int) -> None:
+        if deadline_us > self._run.now_us:
+            await self._timer(deadline_us, "sleep")
+
+    def _timer(self, deadline_us: int, name: str) -> Waiter:
+        run = self._run
+        number = run.next_number()
+        command = StartTimer(number, deadline_us, name)
+        waiter = run.open[number] = Waiter(run, command)
+        run.schedule(number, deadline_us)
+        run.issue(command)
+        return waiter
+
+    # -- people -------------------------------------------------------------------------------------------
+
+    @overload
+    async def ask_user(
+        self, prompt: str, schema: TypeForm[T], *, key: str | None = ..., timeout: Duration | None = ...,
+        assignees: Sequence[str] = ..., context: Mapping[str, Any] | None = ..., notify: Sequence[str] = ...,
+    ) -> T: ...  # fmt: skip
+    @overload
+    async def ask_user(
+        self, prompt: str, schema: TypeForm[T], *, key: str | None = ..., timeout: Duration, default: D,
+        assignees: Sequence[str] = ..., context: Mapping[str, Any] | None = ..., notify: Sequence[str] = ...,
+    ) -> T | D: ...  # fmt: skip
+    @overload
+    async def ask_user(
+        self, prompt: str, *, key: str | None = ..., timeout: Duration | None = ..., default: str = ...,
+        assignees: Sequence[str] = ..., context: Mapping[str, Any] | None = ..., notify: Sequence[str] = ...,
+    ) -> str: ...  # fmt: skip
+
+    async def ask_user(
+        self,
+        prompt: str,
+        schema: Any = str,
+        *,
+        key: str | None = None,
+        timeout: Duration | None = None,
+        default: Any = _UNSET,
+        assignees: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        notify: Sequence[str] = (),
+    ) -> Any:
+        """Ask a person, and return the typed answer.
+
+        Args:
+            prompt: the question in words.
+            schema: any type that pydantic knows; it is the form, and the type of the result.
+            key: names the question for ``run.answer(..., key=)``; made from its number by default.
+            timeout: how long to wait, seconds or timedelta; None: for ever.
+            default: returned when the time is over, instead of an error.
+            assignees: who is asked, such as ``user:alice`` or ``group:ops``.
+            context: facts shown beside the question; JSON-compatible.
+            notify: where to announce it.
+
+        Raises:
+            QuestionTimeoutError: nobody answered in time, and there is no default.
+        """
+        about = write_detail(
+            assignees=list(assignees) or None, context=dict(context) if context else None, notify=list(notify) or None
+        )
+        deadline_us = self._deadline(timeout)
+        waiter = ask(self._run, "question", prompt, schema, key, deadline_us, about)
+        return await self._answer(waiter, prompt, deadline_us, default)
+
+    async def ask_approval(
+        self,
+        prompt: str,
+        *,
+        approvers: Sequence[str] = (),
+        key: str | None = None,
+        timeout: Duration | None = None,
+        context: Mapping[str, Any] | None = None,
+        notify: Sequence[str] = (),
+    ) -> Decision:
+        """Ask for a yes, and return who gave it and when.
+
+        Args:
+            prompt: what is to be approved.
+            approvers: who may decide, such as ``user:alice`` or ``group:ops``; shown with the question.
+            key: names the question for ``run.approve(..., key=)``; made from its number by default.
+            timeout: how long to wait, seconds or timedelta; None: for ever.
+            context: facts shown beside the question; JSON-compatible.
+            notify: where to announce it.
+
+        Raises:
+            ApprovalRejectedError: a person said no.
+            QuestionTimeoutError: nobody decided in time.
+        """
+        about = write_detail(
+            approvers=list(approvers) or None, context=dict(context) if context else None, notify=list(notify) or None
+        )
+        deadline_us = self._deadline(timeout)
+        waiter = ask(self._run, APPROVAL, prompt, Verdict, key, deadline_us, about)
+        verdict, by, at_us = await self._answer(waiter, prompt, deadline_us, _UNSET)
+        if not verdict.approved:
+            said = f": {verdict.comment}" if verdict.comment else ""
+            raise ApprovalRejectedError(f"{by} rejected {prompt!r}{said}", by=by, comment=verdict.comment)
+        return Decision(by=by, at=to_instant(at_us), comment=verdict.comment)
+
+    def _deadline(self, timeout: Duration | None) -> int | None:
+        limit = optional_us(timeout, "timeout")
+        return None if limit is None else self._run.now_us + limit
+
+    async def _answer(self, waiter: Waiter, prompt: str, deadline_us: int | None, default: Any) -> Any:
+        if deadline_us is None:
+            return await waiter
+        if not await self._in_time(waiter, deadline_us, "question"):
+            if default is _UNSET:
+                raise QuestionTimeoutError(f"nobody answered in time: {prompt}", prompt=prompt)
+            return default
+        return waiter.result()
+
+    async def _in_time(self, future: asyncio.Future[Any], deadline_us: int, name: str) -> bool:
+        """Wait for a future or for a timer; the loser is cancelled. True if the future is done."""
+        timer = self._timer(deadline_us, name)
+        try:
+            await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            if not future.done():
+                future.cancel()
+        return future.done() and not future.cancelled()
+
+    # -- messages -----------------------------------------------------------------------------------------
+
+    async def wait_signal(self, sig: Signal[T], timeout: Duration | None = None) -> T:
+        """Return the next signal of this name, one that came before included, in order.
+
+        Raises:
+            SignalTimeoutError: none came in time (seconds or timedelta).
+        """
+        run = self._run
+        mailbox = run.mailbox
+        taken = mailbox.take(sig)
+        if taken is not None:
+            value: T = taken[0]
+            return value
+        if timeout is not None and to_us(timeout, "timeout") <= 0:
+            raise SignalTimeoutError(f"no signal {sig.name!r} came in time", signal=sig.name)
+        future = mailbox.wait(sig)
+        try:
+            if timeout is None:
+                value, _ = await future
+            elif await self._in_time(future, run.now_us + to_us(timeout), "signal"):
+                value, _ = future.result()
+            else:
+                raise SignalTimeoutError(f"no signal {sig.name!r} came in time", signal=sig.name)
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                mailbox.put_back(future.result()[1])
+            raise
+        return value
+
+    async def signals(self, sig: Signal[T]) -> AsyncIterator[T]:
+        """Iterate over the signals of this name, for ever, from the first one that nobody has taken."""
+        while True:
+            yield await self.wait_signal(sig)
+
+    def on(self, message: Message[Any]) -> Callable[[Callable[..., Any]], Handler]:
+        """Register the decorated inner function as the handler of a signal, query or update.
+
+        Handlers of signals and updates may be async and use ``ctx``; a query's is a plain function that changes nothing.
+        Returns a handler, whose ``.validator`` decorates an update's validator.
+        """
+        return lambda fn: self._run.mailbox.register(message, fn)
+
+    async def wait_condition(self, predicate: Callable[[], object], timeout: Duration | None = None) -> None:
+        """Wait until ``predicate()`` holds. It is called after every batch and must only read.
+
+        Raises:
+            ConditionTimeoutError: it did not hold in time (seconds or timedelta).
+            Exception: what the predicate raises.
+        """
+        run = self._run
+        with run.read_only("a condition"):
+            holds = predicate()
+        if holds:
+            return
+        late = ConditionTimeoutError("the condition did not become true in time")
+        if timeout is not None and to_us(timeout, "timeout") <= 0:
+            raise late
+        future: asyncio.Future[None] = run.loop.create_future()
+        run.mailbox.conditions.append((predicate, future))
+        if timeout is None:
+            await future
+        elif await self._in_time(future, run.now_us + to_us(timeout), "condition"):
+            future.result()
+        else:
+            raise late
+
+    # -- randomness and versions --------------------------------------------------------------------------
+
+    @property
+    def random(self) -> random.Random:
+        """A generator seeded per run; use it instead of the ``random`` module."""
+        return self._run.random
+
+    def uuid4(self) -> uuid.UUID:
+        """A random UUID from the run's own generator."""
+        return uuid.UUID(int=self._run.random.getrandbits(128), version=4)
+
+    def patched(self, id: str) -> bool:  # noqa: A002 - the field's word for it
+        """Whether this run takes the new side of a change: True for runs that reach this line first on new code.
+
+        Replay:
+            The answer is remembered per run, so that one that began on the old side stays there.
+        """
+        run = self._run
+        known = run.patches.get(id)
+        if known is None:
+            known = run.patches[id] = not run.is_replaying or run.is_recorded_patch(id)
+            if known:
+                run.issue(MarkPatch(None, id))
+        return known
+
+    def deprecate_patch(self, id: str) -> None:  # noqa: A002
+        """Keep accepting runs that took the new side, once no run is left on the old one."""
+        run = self._run
+        if id not in run.patches and (not run.is_replaying or run.is_recorded_patch(id)):
+            run.patches[id] = True
+            run.issue(MarkPatch(None, id, write_detail(deprecated=True)))
+
+    def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """End this run and go on as a new one with these arguments and a fresh history.
+
+        Open operations are cancelled; unread messages and registered compensations go along. It works from any task.
+
+        Raises:
+            ContinueAsNew: to leave the function; catching it changes nothing.
+            EncodeError: an argument cannot be recorded.
+        """
+        run = self._run
+        arguments = run.definition.arguments
+        plain = arguments.encode(args, kwargs)
+        payload, _ = run.seal(plain, arguments.has_secrets)
+        if run.ending.successor is None:
+            run.ending.continue_as_new(plain, payload)
+        raise ContinueAsNew
+
+    # -- undoing ------------------------------------------------------------------------------------------
+
+    def compensate(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Register an undo step before what it undoes; it runs on rollback even if that failed or is in doubt.
+
+        Raises:
+            EncodeError: an argument cannot be recorded.
+            DefinitionError: the function has no name that another process would find.
+        """
+        register_compensation(self._run, fn, args, kwargs)
+
+    def saga(self) -> AbstractAsyncContextManager[None]:
+        """A scope that undoes its own steps, in reverse, when an exception leaves it; then the exception goes on."""
+        return SagaScope(self._run)
+
+    async def rollback(self) -> None:
+        """Undo now everything that is registered in the scope around (the run, or the innermost ``ctx.saga()``)."""
+        await roll_back(self._run, current_scope.get(self._run.stack))
+
+    # -- state that others read ---------------------------------------------------------------------------
+
+    def publish(self, key: str, value: Any) -> None:
+        """Set a value that others read with ``run.published(key)``, without asking the workflow."""
+        run = self._run
+        run.issue(PublishValue(run.next_number(), key, None, run.seal_any(value)))
+
+    def stream(self, name: str) -> Stream:
+        """An append-only output that others read with ``run.stream(name)``."""
+        return Stream(self._run, name)
+
+    def set_attributes(self, **attributes: str | int | float | bool | None) -> None:
+        """Set searchable fields of the run; None removes one.
+
+        Raises:
+            DefinitionError: a value is not a text, number, boolean or None.
+        """
+        for name, value in attributes.items():
+            if value is not None and not isinstance(value, (str, int, float, bool)):
+                raise DefinitionError(f"expected attribute {name} to be a text, number or boolean, got {value!r}")
+        run = self._run
+        run.attributes.update(attributes)
+        detail = write_detail(attributes=attributes)
+        run.issue(SetAttributes(run.next_number(), attributes, detail))
+
+    # -- about the run ------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> RunInfo:
+        """Ids, attempt, size of the history."""
+        return self._info
+
+    @property
+    def log(self) -> RunLogger:
+        """A logger whose lines are kept with the run; silent during replay."""
+        return self._log
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """Switch the guard off for a block. What it reads must not influence the run."""
+        loop = self._run.loop
+        loop.unguarded += 1
+        try:
+            yield
+        finally:
+            loop.unguarded -= 1
+
+
+class Stream:
+    """An append-only output of a run."""
+
+    __slots__ = ("_run", "name")
+
+    def __init__(self, run: Replayer, name: str) -> None:
+        self._run = run
+        self.name = name
+
+    def write(self, item: Any) -> None:
+        """Append a JSON-compatible value or pydantic model."""
+        run = self._run
+        position = run.positions.get(self.name, 0)
+        run.positions[self.name] = position + 1
+        run.issue(WriteStream(run.next_number(), self.name, position, run.seal_any(item)))

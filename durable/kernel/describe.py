@@ -1,0 +1,42 @@
+"""What a run waits for, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from durable.commands import AskQuestion, ScheduleStep, SendMessage, StartChild, StartTimer
+from durable.duration import to_instant
+
+if TYPE_CHECKING:
+    from durable.kernel.replayer import Replayer
+
+_LIMIT = 3
+
+
+def waiting_for(run: Replayer) -> str | None:
+    """The open operations of a run as a person would say them, the first three; None if nothing is open."""
+    parts: list[str] = []
+    for waiter in run.open.values():
+        if waiter.done():
+            continue
+        command = waiter.command
+        if isinstance(command, AskQuestion):
+            word = "approval" if command.question == "approval" else "answer"
+            parts.append(f"{word} {command.name!r}: {command.prompt}")
+        elif isinstance(command, StartTimer):
+            parts.append(f"{command.name} until {to_instant(command.deadline_us):%Y-%m-%d %H:%M:%S} UTC")
+        elif isinstance(command, StartChild):
+            parts.append(f"child {command.workflow_id!r}")
+        elif isinstance(command, ScheduleStep):
+            queue = command.definition.options_.queue
+            parts.append(f"step {command.name!r}" + (f" on queue {queue!r}" if queue else ""))
+        elif isinstance(command, SendMessage):
+            parts.append(f"delivery to {command.workflow_id!r}")
+    mailbox = run.mailbox
+    parts.extend(f"signal {name!r}" for name, queue in mailbox.waiting.items() if any(not f.done() for f, _ in queue))
+    if any(not future.done() for _, future in mailbox.conditions):
+        parts.append("a condition")
+    if not parts:
+        return None
+    more = f" and {len(parts) - _LIMIT} more" if len(parts) > _LIMIT else ""
+    return ", ".join(parts[:_LIMIT]) + more

@@ -1,0 +1,286 @@
+"""How a run ends: handlers are awaited, leftovers cancelled, effects undone, the terminal command issued.
+
+The stages, entered at quiescence and in this order; each goes on when nothing of it is left to wait for:
+
+    RUNNING  -> the function returned, raised, or something failed the run outside of its tasks
+    HANDLERS -> message handlers finish (``on_unfinished="wait"``), only if the function returned
+    LEFTOVER -> other tasks are cancelled and get one drain to clean up, then they are closed
+    ROLLBACK -> only if the run failed or was cancelled: open operations end, then compensations run (rules S1 to S3)
+    CLOSED   -> the terminal command is issued
+
+continue-as-new leaves RUNNING straight for CLOSED (rule H6): it is kernel state, so that no task group can hide it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from durable.codec import input_digest
+from durable.commands import (
+    CancelRun,
+    CompleteRollback,
+    CompleteRun,
+    ContinueRun,
+    FailRollback,
+    FailRun,
+    ScheduleStep,
+    StartChild,
+    StartRollback,
+)
+from durable.errors import RunTimeoutError
+from durable.handle import RollbackStatus, RunStatus
+from durable.history import merge_details, write_detail
+from durable.kernel.operation import Waiter
+from durable.saga import Compensation, CompensationStack
+
+if TYPE_CHECKING:
+    from durable.kernel.replayer import Replayer
+
+
+class Stage(IntEnum):
+    """Where a run is on its way to its end."""
+
+    RUNNING = 0
+    HANDLERS = 1
+    LEFTOVER = 2
+    ROLLBACK = 3
+    CLOSED = 4
+
+
+class RollbackFailedError(Exception):
+    """A compensation failed for good. Internal: the run's own error is what users see."""
+
+
+class Ending:
+    """The end of one run.
+
+    Attributes:
+        stage: how far it is.
+        successor: the arguments of continue-as-new, once that was asked for.
+    """
+
+    def __init__(self, run: Replayer) -> None:
+        self._run = run
+        self.stage = Stage.RUNNING
+        self.successor: tuple[str, str] | None = None
+        self._undoing: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._cancelled: set[asyncio.Task[Any]] = set()
+        self._shielded: set[asyncio.Task[Any]] = set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the function's own part is over."""
+        return self.stage > Stage.RUNNING
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether no handler is called any more."""
+        return self.stage > Stage.HANDLERS
+
+    # -- stages -------------------------------------------------------------------------------------------
+
+    def proceed(self) -> bool:
+        """Go on at quiescence; True if there is more to drain."""
+        run = self._run
+        if self.stage is Stage.RUNNING:
+            if self.successor is not None:
+                self._continue()
+                return False
+            returned = run.failure is None and run.root is not None and not run.root.cancelled() and not run.root.exception()
+            self.stage = Stage.HANDLERS if returned else Stage.LEFTOVER
+        if self.stage is Stage.HANDLERS:
+            if run.failure is None and run.definition.on_unfinished == "wait" and run.mailbox.running:
+                return False
+            self.stage = Stage.LEFTOVER
+        if self.stage is Stage.LEFTOVER:
+            if self._cancel_leftovers():
+                return True
+            if any(not task.done() for task in self._shielded):
+                return False
+            self.stage = Stage.ROLLBACK
+            if self._error() is None or not self._has_to_undo():
+                return self._close()
+            self._undoing = run.loop.spawn(self._undo_all(), name="rollback")
+            return True
+        if self.stage is Stage.ROLLBACK and self._undoing is not None and self._undoing.done():
+            return self._close()
+        return False
+
+    def _cancel_leftovers(self) -> bool:
+        """Cancel every task that is left, once, and give it a drain; then close what still will not end."""
+        run = self._run
+        cancelled = False
+        for task in run.loop.pending_tasks():
+            if task not in self._cancelled and task not in self._shielded:
+                self._cancelled.add(task)
+                cancelled = task.cancel("the workflow has ended") or cancelled
+        if cancelled:
+            return True
+        run.close_tasks(self._shielded)
+        return False
+
+    def _error(self) -> BaseException | None:
+        """Why the run does not end well, or None."""
+        run = self._run
+        if run.timed_out:
+            seconds = (run.deadline_us or 0) - run.started_us
+            return RunTimeoutError(
+                f"the run took longer than its timeout of {seconds / 1e6:g} s",
+                workflow_id=run.identity.workflow_id,
+                run_id=run.identity.run_id,
+            )
+        if run.failure is not None:
+            return run.failure
+        assert run.root is not None
+        if run.root.cancelled():
+            return asyncio.CancelledError(run.cancel_reason or "")
+        return run.root.exception()
+
+    def _close(self) -> bool:
+        run = self._run
+        self.stage = Stage.CLOSED
+        error = self._error()
+        for waiter in list(run.open.values()):
+            waiter.cancel()
+        if error is None:
+            assert run.root is not None
+            try:
+                result = run.definition.result
+                payload, detail = run.seal(result.encode(run.root.result()), result.has_secrets)
+            except Exception as failure:  # noqa: BLE001 - a result that cannot be recorded fails the run
+                run.failure = failure
+                self.stage = Stage.LEFTOVER
+                return True
+            run.status = RunStatus.COMPLETED
+            run.issue(CompleteRun(None, None, detail, payload))
+        elif isinstance(error, asyncio.CancelledError) and run.cancel_reason is not None:
+            run.status = RunStatus.CANCELLED
+            run.issue(CancelRun(None, None, write_detail(reason=run.cancel_reason)))
+        else:
+            run.status = RunStatus.FAILED
+            run.failure_text = f"{type(error).__name__}: {error}"
+            run.issue(FailRun(None, None, None, run.record(error)))
+        run.close_tasks()
+        return False
+
+    def shield(self, task: asyncio.Task[Any]) -> None:
+        """Let a rollback that workflow code began go on to its end, whatever becomes of the code."""
+        self._shielded.add(task)
+
+    # -- continue-as-new ----------------------------------------------------------------------------------
+
+    def continue_as_new(self, plain: str, payload: str) -> None:
+        """Remember the successor's arguments; from here on workflow code can ask for nothing more."""
+        self.successor = (plain, payload)
+        self._run.refuse("a run that continues as new")
+
+    def _continue(self) -> None:
+        run = self._run
+        assert self.successor is not None
+        plain, payload = self.successor
+        self.stage = Stage.CLOSED
+        run.status = RunStatus.CONTINUED_AS_NEW
+        run.refuse(None)
+        for waiter in list(run.open.values()):
+            waiter.cancel()
+        carry: dict[str, Any] = {"attempt": run.attempt}
+        if run.stack.entries:
+            carry["compensations"] = [
+                {"undoes": e.undoes, "step": e.definition.name, "arguments": e.arguments, "operation": e.operation}
+                for e in run.stack.entries
+            ]
+        if unread := run.mailbox.unread():
+            carry["messages"] = [list(signal) for signal in unread]
+        command = ContinueRun(run.new_id(), payload, carry, input_digest(plain))
+        run.issue(command)
+        run.close_tasks()
+
+    def carry_over(self, detail: Mapping[str, Any]) -> None:
+        """Take the compensations of the run before."""
+        run = self._run
+        run.attempt = int(detail.get("attempt", run.attempt))
+        for entry in detail.get("compensations", ()):
+            definition = run.registry.step(entry["step"])
+            run.stack.push(Compensation(entry["undoes"], definition, entry["arguments"], entry["operation"]))
+
+    # -- rollback -----------------------------------------------------------------------------------------
+
+    def _has_to_undo(self) -> bool:
+        run = self._run
+        return bool(run.stack.entries) or any(
+            isinstance(waiter.command, ScheduleStep | StartChild) and waiter.command.definition.compensation is not None
+            for waiter in run.open.values()
+        )
+
+    def resume_rollback(self) -> None:
+        """Go on with a rollback that failed, on request."""
+        self.stage = Stage.ROLLBACK
+        self._undoing = self._run.loop.spawn(self._undo_all(), name="rollback")
+
+    async def _undo_all(self) -> None:
+        try:
+            await self.undo(self._run.stack)
+        except RollbackFailedError:
+            return
+
+    async def undo(self, stack: CompensationStack) -> None:
+        """Wait for what is still open, then run the compensations of a stack, newest first.
+
+        Raises:
+            RollbackFailedError: a compensation failed for good; it and what is below stay registered.
+        """
+        run = self._run
+        run.rollback = RollbackStatus.RUNNING
+        run.issue(StartRollback(run.next_number()))
+        await self._wait_for_open_operations()
+        while stack.entries:
+            entry = stack.entries[-1]
+            try:
+                await self.run_compensation(entry)
+            except Exception as error:
+                run.rollback = RollbackStatus.FAILED
+                detail = write_detail(undoes=entry.undoes, step=entry.definition.name)
+                run.issue(FailRollback(run.next_number(), entry.definition.name, detail, run.record(error)))
+                raise RollbackFailedError(entry.definition.name) from error
+            stack.entries.pop()
+        run.rollback = RollbackStatus.COMPLETED
+        run.issue(CompleteRollback(run.next_number()))
+
+    async def _wait_for_open_operations(self) -> None:
+        run = self._run
+        while True:
+            waiting = [
+                waiter
+                for waiter in run.open.values()
+                if isinstance(waiter.command, ScheduleStep)
+                or (isinstance(waiter.command, StartChild) and waiter.command.definition.compensation is not None)
+            ]
+            if not waiting:
+                return
+            for waiter in waiting:
+                waiter.cancel("the run is rolled back")
+            self._idle = run.loop.create_future()
+            await self._idle
+
+    def operation_ended(self) -> None:
+        """An open operation got its outcome."""
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def run_compensation(self, entry: Compensation) -> Waiter:
+        """Schedule one compensation as a durable step."""
+        run = self._run
+        definition = entry.definition
+        payload, digest = run.seal(entry.arguments, definition.arguments.has_secrets)
+        role = write_detail(**{"role": "compensation", "for": entry.undoes, "undoes": entry.operation})
+        detail = merge_details(role, definition.detail, digest)
+        number = run.next_number()
+        key = f"{run.identity.origin_id}:{number}"
+        command = ScheduleStep(number, definition, payload, detail, key, compensates=entry.undoes)
+        waiter = run.open[number] = Waiter(run, command)
+        run.issue(command)
+        return waiter

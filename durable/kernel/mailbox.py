@@ -1,0 +1,280 @@
+"""What comes in by name: signals and their buffer, handlers, updates, queries, conditions."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from durable.codec import record_exception
+from durable.commands import CompleteUpdate, FailUpdate, SetAsideMessage
+from durable.errors import (
+    DecodeError,
+    DefinitionError,
+    MessageRejectedError,
+    ReadOnlyError,
+    UnknownMessageError,
+)
+from durable.history import Event, Fact, parse_detail, write_detail
+from durable.messages import Message, Query, Signal, Update
+
+if TYPE_CHECKING:
+    from durable.kernel.replayer import Replayer
+
+
+class Received(NamedTuple):
+    """A signal that nobody has taken yet."""
+
+    name: str
+    payload: str | None
+    message_id: str | None
+    actor: str
+
+
+class Rejection(NamedTuple):
+    """An update that was refused before it was accepted, and the record of why."""
+
+    update_id: str
+    name: str
+    error: str
+
+
+@dataclass(slots=True)
+class Handler:
+    """A function of the workflow that takes messages of one name."""
+
+    message: Message[Any]
+    fn: Callable[..., Any]
+    validate: Callable[..., Any] | None = None
+
+    def validator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Register ``fn`` as the validator: called before acceptance, it refuses by raising and must not change anything."""
+        if not isinstance(self.message, Update):
+            raise DefinitionError(f"only updates have validators; {self.message!r} is a {self.message.kind}")
+        if inspect.iscoroutinefunction(fn):
+            raise DefinitionError(f"the validator of {self.message!r} must be a plain function: it cannot wait")
+        self.validate = fn
+        return fn
+
+
+class Mailbox:
+    """Routes messages of one run. Part of the kernel: every decision here depends on history alone."""
+
+    def __init__(self, replayer: Replayer) -> None:
+        self._replayer = replayer
+        self.handlers: dict[str, Handler] = {}
+        self.buffer: dict[str, deque[Received]] = {}
+        self.waiting: dict[str, deque[tuple[asyncio.Future[Any], Message[Any]]]] = {}
+        self.conditions: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
+        self.running: dict[asyncio.Task[Any], str] = {}
+
+    # -- signals ------------------------------------------------------------------------------------------
+
+    def receive(self, signal: Received) -> None:
+        """Give a signal to its handler, to who waits, or to the buffer; once the function is over, to the buffer."""
+        handler = self.handlers.get(signal.name) if not self._replayer.ending.is_deaf else None
+        declared = handler.message if handler else self._replayer.definition.messages.get(signal.name)
+        if declared is not None and not self._fits(declared, signal):
+            return
+        if handler is not None:
+            self._handle(handler, signal)
+            return
+        queue = self.waiting.get(signal.name)
+        while queue:
+            future, message = queue.popleft()
+            if future.done():
+                continue
+            if self._fits(message, signal):
+                future.set_result((self._decode(message, signal.payload), signal))
+            else:
+                queue.appendleft((future, message))
+            return
+        self.buffer.setdefault(signal.name, deque()).append(signal)
+
+    def take(self, message: Signal[Any]) -> tuple[Any, Received] | None:
+        """The oldest buffered signal that fits, or None."""
+        queue = self.buffer.get(message.name)
+        while queue:
+            signal = queue.popleft()
+            if self._fits(message, signal):
+                return self._decode(message, signal.payload), signal
+        return None
+
+    def put_back(self, signal: Received) -> None:
+        """Return a signal whose taker was cancelled in the same moment; it stays the first (semantics of a lost race)."""
+        self.buffer.setdefault(signal.name, deque()).appendleft(signal)
+
+    def wait(self, message: Signal[Any]) -> asyncio.Future[Any]:
+        """A future of the next signal."""
+        future = self._replayer.loop.create_future()
+        self.waiting.setdefault(message.name, deque()).append((future, message))
+        return future
+
+    def _decode(self, message: Message[Any], payload: str | None) -> Any:
+        return message.codec.decode(self._replayer.open_payload(payload) if payload is not None else "null")
+
+    def _fits(self, message: Message[Any], signal: Received) -> bool:
+        try:
+            if not isinstance(message, Signal):
+                raise MessageRejectedError(f"{message.name!r} is a {message.kind} of this workflow, not a signal")
+            self._decode(message, signal.payload)
+        except (DecodeError, MessageRejectedError) as error:
+            replayer = self._replayer
+            replayer.issue(
+                SetAsideMessage(
+                    replayer.next_number(),
+                    signal.name,
+                    write_detail(message_id=signal.message_id, sender=signal.actor, why=error.message),
+                )
+            )
+            return False
+        return True
+
+    # -- handlers -----------------------------------------------------------------------------------------
+
+    def register(self, message: Message[Any], fn: Callable[..., Any]) -> Handler:
+        """Make ``fn`` the handler of a message; buffered signals are delivered to it at once, in order."""
+        if not isinstance(message, Message):
+            raise DefinitionError(f"expected a Signal, Query or Update, got {message!r}")
+        if isinstance(message, Query) and inspect.iscoroutinefunction(fn):
+            raise DefinitionError(f"the handler of {message!r} must be a plain function: a query cannot wait")
+        known = self.handlers.get(message.name)
+        if known is not None and known.message.kind != message.kind:
+            raise DefinitionError(f"{message.name!r} is a {known.message.kind} already")
+        handler = self.handlers[message.name] = Handler(message, fn)
+        for signal in self.buffer.pop(message.name, ()):
+            if self._fits(message, signal):
+                self._handle(handler, signal)
+        return handler
+
+    def _handle(self, handler: Handler, signal: Received) -> None:
+        value = self._decode(handler.message, signal.payload)
+        arguments = (value,) if handler.message.type is not None else ()
+        if inspect.iscoroutinefunction(handler.fn):
+            task = self._spawn(handler.fn(*arguments), f"signal {signal.name}")
+            task.add_done_callback(self._signal_done)
+        else:
+            self._replayer.loop.call_soon(handler.fn, *arguments)
+
+    def _signal_done(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._replayer.fail(error)
+
+    def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
+        task = self._replayer.loop.spawn(coroutine, name=name)
+        self.running[task] = name
+        task.add_done_callback(lambda done: self.running.pop(done, None) and None)
+        return task
+
+    # -- updates ------------------------------------------------------------------------------------------
+
+    def validate(self, fact: Fact) -> Rejection | None:
+        """Run the validator at quiescence (rule K4). None: accepted."""
+        update_id = str(parse_detail(fact.detail).get("update_id", ""))
+        name = fact.name or ""
+        handler = self.handlers.get(name)
+        try:
+            if self._replayer.ending.is_deaf:
+                raise MessageRejectedError("the run is ending and takes no more updates")
+            if handler is None or not isinstance(handler.message, Update):
+                raise UnknownMessageError(self._unknown("update", name, Update))
+            value = self._decode(handler.message, fact.payload)
+            if handler.validate is not None:
+                with self._replayer.read_only("the validator"):
+                    handler.validate(*((value,) if handler.message.type is not None else ()))
+        except DecodeError as error:
+            rejection = MessageRejectedError(f"update {name!r} does not fit its schema: {error.message}", path=error.path)
+            return Rejection(update_id, name, record_exception(rejection))
+        except Exception as error:  # noqa: BLE001 - whatever a validator raises refuses the update
+            if not isinstance(error, UnknownMessageError | ReadOnlyError | MessageRejectedError):
+                refusal = MessageRejectedError(f"update {name!r} was refused: {error}", reason=str(error))
+                refusal.__cause__ = error
+                return Rejection(update_id, name, record_exception(refusal))
+            return Rejection(update_id, name, record_exception(error))
+        return None
+
+    def accept(self, event: Event) -> None:
+        """Start the handler of an accepted update."""
+        handler = self.handlers.get(event.name or "")
+        update_id = str(event.details.get("update_id", ""))
+        if handler is None or not isinstance(handler.message, Update):
+            self._replayer.diverge(event, f"the workflow has no handler for update {event.name!r} here")
+        value = self._decode(handler.message, event.payload)
+        self._spawn(self._run_update(handler, handler.message, update_id, value), f"update {event.name}")
+
+    async def _run_update(self, handler: Handler, message: Update[Any, Any], update_id: str, value: Any) -> None:
+        replayer = self._replayer
+        try:
+            result = handler.fn(*((value,) if message.type is not None else ()))
+            if inspect.isawaitable(result):
+                result = await result
+            payload, detail = replayer.seal(message.result.encode(result), message.result.has_secrets)
+        except asyncio.CancelledError:
+            self._fail_update(message.name, update_id, MessageRejectedError(f"update {message.name!r} was cancelled"))
+            raise
+        except Exception as error:  # noqa: BLE001 - an update's failure fails only the update
+            self._fail_update(message.name, update_id, error)
+        else:
+            detail = write_detail(update_id=update_id, **parse_detail(detail))
+            replayer.issue(CompleteUpdate(replayer.next_number(), message.name, update_id, payload, detail))
+
+    def _fail_update(self, name: str, update_id: str, error: BaseException) -> None:
+        replayer = self._replayer
+        if replayer.is_closing:
+            return
+        payload, _ = replayer.seal(record_exception(error))
+        detail = write_detail(update_id=update_id)
+        replayer.issue(FailUpdate(replayer.next_number(), name, update_id, payload, detail))
+
+    # -- queries ------------------------------------------------------------------------------------------
+
+    def query(self, name: str, payload: str | None) -> str:
+        """The sealed answer of a query's handler.
+
+        Raises:
+            UnknownMessageError: no such handler; the message lists the known.
+            DecodeError: the argument does not fit.
+            Exception: whatever the handler raises.
+        """
+        handler = self.handlers.get(name)
+        if handler is None or not isinstance(handler.message, Query):
+            raise UnknownMessageError(self._unknown("query", name, Query))
+        message = handler.message
+        arguments = (self._decode(message, payload),) if message.type is not None else ()
+        with self._replayer.read_only("a query"):
+            result = handler.fn(*arguments)
+        return self._replayer.seal(message.result.encode(result), message.result.has_secrets)[0]
+
+    def _unknown(self, kind: str, name: str, cls: type[Message[Any]]) -> str:
+        names = sorted(key for key, handler in self.handlers.items() if isinstance(handler.message, cls))
+        return f"the workflow has no {kind} {name!r} (known: {', '.join(names) or 'none'})"
+
+    # -- conditions ---------------------------------------------------------------------------------------
+
+    def settle_conditions(self) -> bool:
+        """Evaluate the open conditions in order, once; True if one was met, so that there is more to drain."""
+        met = False
+        for entry in list(self.conditions):
+            predicate, future = entry
+            if future.done():
+                self.conditions.remove(entry)
+                continue
+            try:
+                with self._replayer.read_only("a condition"):
+                    holds = predicate()
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the condition
+                future.set_exception(error)
+                holds = True
+            if holds:
+                met = True
+                self.conditions.remove(entry)
+                if not future.done():
+                    future.set_result(None)
+        return met
+
+    def unread(self) -> list[Received]:
+        """Buffered signals in order of arrival by name, for a successor."""
+        return [signal for queue in self.buffer.values() for signal in queue]

@@ -1,0 +1,107 @@
+"""Durable operations as workflow code holds them: awaitables that issue their command at the first await (rule H8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from durable.commands import Command
+    from durable.kernel.replayer import Replayer
+    from durable.saga import CompensationStack
+
+R = TypeVar("R")
+
+
+class Waiter(asyncio.Future[Any]):
+    """The future of one open operation. Cancelling it sends one cancel request and detaches it (rule L6).
+
+    Attributes:
+        command: what was asked for.
+        scope: the saga that its compensation joins.
+        cancel_requested: the request was sent.
+    """
+
+    __slots__ = ("cancel_requested", "command", "replayer", "scope")
+
+    def __init__(self, replayer: Replayer, command: Command, scope: CompensationStack | None = None) -> None:
+        super().__init__(loop=replayer.loop)
+        self.replayer = replayer
+        self.command = command
+        self.scope = scope
+        self.cancel_requested = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the wait, and ask for the operation to stop."""
+        if not super().cancel(msg=msg):
+            return False
+        self.replayer.withdraw(self)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Set the exception, without a complaint if nobody looks at it."""
+        if not self.done():
+            self.set_exception(error)
+            self._log_traceback = False
+
+
+class Operation(Coroutine[None, None, R], Generic[R]):
+    """A durable operation, issued when it is first awaited; awaitable once, or passed to ``create_task``, ``gather`` or
+    an anyio task group's ``start_soon``."""
+
+    __slots__ = ("_begin", "_iterator", "_replayer", "name")
+
+    def __init__(self, replayer: Replayer, name: str, begin: Callable[[], asyncio.Future[Any]]) -> None:
+        self._replayer = replayer
+        self._begin = begin
+        self._iterator: Generator[Any, Any, R] | None = None
+        self.name = name
+        replayer.created(self)
+
+    def __call__(self) -> Operation[R]:
+        """Itself, so that ``tg.start_soon(ctx.step(fn, 1))`` works."""
+        return self
+
+    def _start(self) -> Generator[Any, Any, R]:
+        if self._iterator is not None:
+            raise RuntimeError(f"{self.name} was awaited already; call ctx again for a second one")
+        self._replayer.begun(self)
+        self._iterator = iterator = self._begin().__await__()
+        return iterator
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._start()
+
+    def send(self, value: None) -> None:
+        """Drive it as a task does."""
+        iterator = self._iterator
+        if iterator is None:
+            iterator = self._start()
+        iterator.send(value)
+
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> None:
+        """Throw into it as a task does."""
+        if self._iterator is None:
+            self._replayer.begun(self)
+            raise typ
+        if isinstance(typ, BaseException):
+            self._iterator.throw(typ)
+        else:
+            self._iterator.throw(typ, val, tb)
+
+    def close(self) -> None:
+        """Close it as a task does; an operation that was never awaited leaves no trace."""
+        self._replayer.begun(self)
+        if self._iterator is not None:
+            self._iterator.close()
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"

@@ -1,0 +1,83 @@
+"""Questions to people: how they are asked, and how an answer becomes a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from durable.codec import ValueCodec, value_codec
+from durable.commands import AskQuestion
+from durable.errors import DefinitionError
+from durable.history import Event, write_detail
+from durable.kernel.operation import Waiter
+
+if TYPE_CHECKING:
+    from durable.kernel.replayer import Replayer
+
+APPROVAL: Final = "approval"
+
+
+class Verdict(BaseModel):
+    """A person's yes or no, as it is sent."""
+
+    approved: bool
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An approval.
+
+    Attributes:
+        by: who gave it.
+        at: when, aware UTC.
+        comment: what they said.
+    """
+
+    by: str
+    at: datetime
+    comment: str = ""
+
+
+class Question(AskQuestion):
+    """A question with the codec of its answer."""
+
+    __slots__ = ("codec",)
+    codec: ValueCodec
+
+    def read_answer(self, plain: str, event: Event) -> Any:
+        """The answer's value; for approvals with who gave it and when.
+
+        Raises:
+            DecodeError: it does not fit the schema.
+        """
+        value = self.codec.decode(plain)
+        return (value, event.actor, event.at_us) if self.question == APPROVAL else value
+
+
+def ask(
+    run: Replayer, kind: str, prompt: str, schema: Any, key: str | None, deadline_us: int | None, about: str | None
+) -> Waiter:
+    """Issue a question; the future is its answer.
+
+    Raises:
+        DefinitionError: the key is taken by an open question of this run, or the prompt is empty.
+    """
+    if not isinstance(prompt, str) or not prompt:
+        raise DefinitionError(f"expected a prompt in words, got {prompt!r}")
+    codec = value_codec(schema)
+    number = run.next_number()
+    name = key if key is not None else f"{kind}-{number}"
+    if any(isinstance(waiter.command, Question) and waiter.command.name == name for waiter in run.open.values()):
+        raise DefinitionError(f"a question with the key {name!r} is open already; give each its own key=")
+    schema_text = to_json(codec.json_schema()).decode()
+    detail = write_detail(kind=kind, prompt=prompt, deadline_us=deadline_us)
+    command = Question(number, name, kind, prompt, schema_text, deadline_us, about, detail)
+    command.codec = codec
+    waiter = run.open[number] = Waiter(run, command)
+    run.issue(command)
+    return waiter

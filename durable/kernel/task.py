@@ -1,0 +1,70 @@
+"""Tasks and futures of a kernel loop, and how a coroutine that will not be run again is closed.
+
+The stock C classes, with a hash of our own (L3): asyncio and anyio keep tasks in sets, and sets of what is
+hashed by its address iterate differently in every process. The hash is the number of creation; above 40 bits
+it has the run's salt, because asyncio keeps the tasks of all loops in one global set, where the equal hashes
+of thousands of runs would collide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _enter_task, _leave_task
+from contextlib import suppress
+from contextvars import Context
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+MAX_CLOSES: Final = 5
+"""How often a coroutine is asked to close; each ``await`` in a ``finally`` takes one more (L7)."""
+
+unclosable: list[Any] = []
+"""What refused. Letting go of it would run its code once more, at a time that nobody chose."""
+
+
+class KernelFuture(asyncio.Future[T]):
+    """A future that is hashed by its number of creation."""
+
+    __slots__ = ("order",)
+    order: int
+
+    def __hash__(self) -> int:
+        return self.order
+
+
+class KernelTask(asyncio.Task[T]):
+    """A task that is hashed by its number of creation.
+
+    Attributes:
+        order: the hash.
+        context: the variables of its code.
+    """
+
+    __slots__ = ("context", "order")
+    order: int
+    context: Context
+
+    def __hash__(self) -> int:
+        return self.order
+
+
+def close_task(loop: asyncio.AbstractEventLoop, task: KernelTask[Any]) -> bool:
+    """Close the coroutine of a task that is not done and will not be run again, and say whether it obeyed.
+
+    It is closed as though the task ran, so that it finds its scopes and variables. Nobody hears what it raises.
+    """
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coro: Any = task.get_coro()
+    for _ in range(MAX_CLOSES):
+        _enter_task(loop, task)
+        try:
+            with suppress(BaseException):
+                task.context.run(coro.close)
+        finally:
+            _leave_task(loop, task)
+        # What is no native coroutine has no frame to look at, and is believed.
+        if getattr(coro, "cr_frame", None) is None:
+            return True
+    unclosable.append(coro)
+    return False

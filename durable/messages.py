@@ -1,0 +1,83 @@
+"""Messages to running workflows: signals, queries and updates, typed the same on both sides."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from durable.codec import ValueCodec, value_codec
+from durable.errors import DefinitionError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Message(Generic[T]):
+    """What signals, queries and updates share: a name and the type of the value that is sent.
+
+    Attributes:
+        name: how sender and workflow call it.
+        type: annotation of the value; ``None`` when nothing is sent.
+    """
+
+    __slots__ = ("codec", "name", "type")
+
+    kind = "message"
+
+    def __init__(self, name: str, type: Any = None) -> None:  # noqa: A002 - the field's word for it
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise DefinitionError(f"expected the name of a {self.kind} to be a non-empty text, got {name!r}")
+        self.name = name
+        self.type = type
+        self.codec: ValueCodec = value_codec(type)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and (self.kind, self.name, self.type) == (other.kind, other.name, other.type)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name))
+
+
+class Signal(Message[T]):
+    """A message that is delivered once and answered by nothing: ``pause = Signal("pause", bool)``."""
+
+    __slots__ = ()
+    kind = "signal"
+
+    def __init__(self, name: str, type: type[T] | Any = None) -> None:  # noqa: A002
+        super().__init__(name, type)
+
+
+class Query(Message[Any], Generic[R]):
+    """A question that a workflow answers without changing: ``progress = Query("progress", Progress)``.
+
+    Args:
+        name: how both sides call it.
+        returns: type of the answer.
+        takes: type of the value that is sent with it, if any.
+    """
+
+    __slots__ = ("result", "returns")
+    kind = "query"
+
+    def __init__(self, name: str, returns: type[R] | Any = Any, *, takes: Any = None) -> None:
+        super().__init__(name, takes)
+        self.returns = returns
+        self.result: ValueCodec = value_codec(returns)
+
+
+class Update(Message[T], Generic[T, R]):
+    """A message that changes the run and is answered: ``add_item = Update("add_item", Item, returns=int)``."""
+
+    __slots__ = ("result", "returns")
+    kind = "update"
+
+    def __init__(self, name: str, type: type[T] | Any = None, *, returns: type[R] | Any = None) -> None:  # noqa: A002
+        super().__init__(name, type)
+        self.returns = returns
+        self.result: ValueCodec = value_codec(returns)
+
+
+AnyMessage = Signal[Any] | Query[Any] | Update[Any, Any]

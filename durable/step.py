@@ -1,0 +1,503 @@
+"""Steps: definitions, their options, and the arithmetic of retries.
+
+A step is the only place for effects. ``@step`` declares one; a plain function passed to ``ctx.step`` is one with the
+default options. Inside a running step, ``step_info()`` and ``heartbeat()`` talk to the worker that runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import random
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+from durable.codec import ArgumentsCodec, ValueCodec, result_codec
+from durable.duration import MICROSECONDS, Duration, optional_us, to_us
+from durable.errors import DefinitionError, DeterminismError
+from durable.history import write_detail
+from durable.kernel import guard
+from durable.kernel.loop import KernelLoop
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Isolation = Literal["auto", "thread", "process"]
+Delivery = Literal["at_least_once", "at_most_once"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another one.
+
+    Attributes:
+        max_attempts: how many attempts in all; None: without end.
+        initial_interval: delay after the first failure, seconds or timedelta.
+        backoff: factor from one delay to the next, at least 1.
+        max_interval: no delay is longer than this.
+        jitter: share of the delay, 0 to 1, by which it is shortened at random, so that a crowd spreads out.
+        non_retryable: exception classes, or their names (``"ValueError"``, ``"shop.errors.Declined"``), that end the step at once.
+    """
+
+    max_attempts: int | None = 5
+    initial_interval: Duration = 1
+    backoff: float = 2.0
+    max_interval: Duration = 60
+    jitter: float = 0.0
+    non_retryable: Sequence[type[BaseException] | str] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_attempts is not None and (not isinstance(self.max_attempts, int) or self.max_attempts < 1):
+            raise DefinitionError(f"expected max_attempts to be at least 1 or None, got {self.max_attempts!r}")
+        if to_us(self.initial_interval, "initial_interval") < 0:
+            raise DefinitionError(f"expected initial_interval not to be negative, got {self.initial_interval!r}")
+        if not self.backoff >= 1:
+            raise DefinitionError(f"expected backoff to be at least 1, got {self.backoff!r}")
+        if to_us(self.max_interval, "max_interval") < to_us(self.initial_interval, "initial_interval"):
+            raise DefinitionError(
+                f"expected max_interval to be at least initial_interval ({self.initial_interval!r}), "
+                f"got {self.max_interval!r}"
+            )
+        if not 0 <= self.jitter <= 1:
+            raise DefinitionError(f"expected jitter to be between 0 and 1, got {self.jitter!r}")
+        if isinstance(self.non_retryable, str):
+            raise DefinitionError("expected non_retryable to be a sequence of classes or names, got one string")
+        for entry in self.non_retryable:
+            if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, BaseException)):
+                raise DefinitionError(f"expected non_retryable to hold exception classes or names, got {entry!r}")
+
+    def delay_us(self, attempt: int, spread: float | None = None) -> int:
+        """Microseconds between failed attempt number ``attempt`` (from 1) and the next one.
+
+        Args:
+            attempt: the attempt that failed.
+            spread: 0 to 1, where in the jitter range; None draws it at random.
+        """
+        ceiling = to_us(self.max_interval)
+        try:
+            delay = min(ceiling, round(to_us(self.initial_interval) * self.backoff ** (attempt - 1)))
+        except OverflowError:
+            delay = ceiling
+        if self.jitter:
+            delay -= round(delay * self.jitter * (random.random() if spread is None else spread))  # noqa: S311
+        return delay
+
+    def allows(self, attempt: int, error: BaseException) -> bool:
+        """Whether another attempt may follow failed attempt number ``attempt`` (from 1)."""
+        if self.max_attempts is not None and attempt >= self.max_attempts:
+            return False
+        return not any(_is_kind(error, entry) for entry in self.non_retryable)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON-compatible values; classes by qualified name."""
+        return {
+            "max_attempts": self.max_attempts,
+            "initial_interval": to_us(self.initial_interval) / MICROSECONDS,
+            "backoff": self.backoff,
+            "max_interval": to_us(self.max_interval) / MICROSECONDS,
+            "jitter": self.jitter,
+            "non_retryable": [e if isinstance(e, str) else f"{e.__module__}.{e.__qualname__}" for e in self.non_retryable],
+        }
+
+
+def _is_kind(error: BaseException, entry: type[BaseException] | str) -> bool:
+    if isinstance(entry, type):
+        return isinstance(error, entry)
+    return any(entry in (cls.__name__, cls.__qualname__, f"{cls.__module__}.{cls.__qualname__}") for cls in type(error).__mro__)
+
+
+ONCE: Final = RetryPolicy(max_attempts=1)
+"""The default: one attempt."""
+
+COMPENSATION_RETRY: Final = RetryPolicy(max_attempts=10, initial_interval=1, backoff=2.0, max_interval=60)
+"""The default of compensations (rule S2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How a step is run. ``step()`` documents each field."""
+
+    retry: RetryPolicy | None = None
+    timeout: Duration | None = None
+    total_timeout: Duration | None = None
+    heartbeat_timeout: Duration | None = None
+    queue: str | None = None
+    isolation: Isolation = "auto"
+    compensate: Callable[..., Any] | None = None
+    delivery: Delivery = "at_least_once"
+    transactional: bool = False
+    idempotency_key: str | Callable[..., str] | None = None
+    risk: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
+            raise DefinitionError(f"expected retry to be a RetryPolicy, got {self.retry!r}")
+        optional_us(self.timeout, "timeout")
+        optional_us(self.total_timeout, "total_timeout")
+        optional_us(self.heartbeat_timeout, "heartbeat_timeout")
+        if self.isolation not in ("auto", "thread", "process"):
+            raise DefinitionError(f"expected isolation to be 'auto', 'thread' or 'process', got {self.isolation!r}")
+        if self.delivery not in ("at_least_once", "at_most_once"):
+            raise DefinitionError(f"expected delivery to be 'at_least_once' or 'at_most_once', got {self.delivery!r}")
+        if self.delivery == "at_most_once" and self.retry is not None and self.retry.max_attempts != 1:
+            raise DefinitionError("an at_most_once step has one attempt; remove retry= or set max_attempts=1")
+        if self.transactional and (self.delivery != "at_least_once" or self.isolation == "process"):
+            raise DefinitionError("a transactional step runs in a thread, exactly once; remove delivery= and isolation=")
+        if self.transactional and self.queue is not None:
+            raise DefinitionError("a transactional step runs where its run is; remove queue=")
+        if self.compensate is not None and not callable(self.compensate):
+            raise DefinitionError(f"expected compensate to be a function or step, got {self.compensate!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that differ from the defaults, as JSON-compatible values."""
+        present: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value == item.default:
+                continue
+            if isinstance(value, RetryPolicy):
+                value = value.to_json()
+            elif isinstance(value, timedelta):
+                value = value.total_seconds()
+            elif callable(value):
+                value = step_name(value)
+            present[item.name] = value
+        return present
+
+
+def step_name(fn: Callable[..., Any]) -> str:
+    """The name under which a callable is recorded: its ``__qualname__``, or that of what it wraps or of its class.
+
+    Raises:
+        DefinitionError: for a lambda, which has no name of its own.
+    """
+    if isinstance(fn, StepDefinition):
+        return fn.name
+    if isinstance(fn, functools.partial):
+        return step_name(fn.func)
+    name: str = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    if name.endswith("<lambda>"):
+        raise DefinitionError("a lambda has no name to record; use a named function, or step(fn, name='...')")
+    return name
+
+
+class StepDefinition(Generic[P, R]):
+    """A step: a function, its name and its options. Calling it outside workflows runs the function plainly."""
+
+    __slots__ = (
+        "__wrapped__", "arguments", "compensation", "detail", "fn", "is_async", "name", "options_", "result",
+    )  # fmt: skip
+
+    def __init__(self, fn: Callable[P, Any], name: str | None = None, options: StepOptions | None = None) -> None:
+        if isinstance(fn, StepDefinition):
+            raise DefinitionError(f"step {fn.name!r} is a step already; use {fn.name}.options(...)")
+        if not callable(fn):
+            raise DefinitionError(f"expected a function, got {fn!r}")
+        self.fn: Callable[P, Any] = fn
+        self.__wrapped__ = fn
+        self.name = name if name is not None else step_name(fn)
+        if not self.name or "\0" in self.name:
+            raise DefinitionError(f"expected the name of a step to be a non-empty text, got {self.name!r}")
+        self.is_async = _is_async(fn)
+        self.arguments: ArgumentsCodec = ArgumentsCodec(fn, owner=self.name)
+        self.result: ValueCodec = result_codec(fn)
+        guard.exempt(fn)
+        self._configure(options or StepOptions())
+
+    def _configure(self, options: StepOptions) -> None:
+        self.options_ = options
+        if (options.queue is not None or options.isolation == "process") and "<locals>" in self.name:
+            raise DefinitionError(
+                f"step {self.name!r} is a local function, which another process cannot find; "
+                "define it at the top of its module, or give it a name="
+            )
+        self.compensation: StepDefinition[..., Any] | None = (
+            compensation_step(options.compensate) if options.compensate is not None else None
+        )
+        self.detail = write_detail(options=options.to_json() or None)
+
+    def options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        total_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        queue: str | None = None,
+        isolation: Isolation | None = None,
+        compensate: Callable[..., Any] | None = None,
+        delivery: Delivery | None = None,
+        idempotency_key: str | Callable[..., str] | None = None,
+        risk: str | None = None,
+    ) -> StepDefinition[P, R]:
+        """This step with other options for one call; what is not given stays.
+
+        Raises:
+            DefinitionError: if the options contradict each other.
+        """
+        given = {key: value for key, value in locals().items() if key != "self" and value is not None}
+        copy: StepDefinition[P, R] = object.__new__(type(self))
+        for slot in ("fn", "__wrapped__", "name", "is_async", "arguments", "result"):
+            setattr(copy, slot, getattr(self, slot))
+        copy._configure(replace(self.options_, **given))
+        return copy
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if isinstance(asyncio._get_running_loop(), KernelLoop):
+            raise DeterminismError(
+                f"step {self.name!r} was called directly inside a workflow, where its result would not be recorded; "
+                f"write: await ctx.step({self.name}, ...)",
+                operation=self.name,
+            )
+        return cast(R, self.fn(*args, **kwargs))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        bound = self.options()
+        bound.fn = self.fn.__get__(instance, owner)  # type: ignore[attr-defined]
+        bound.arguments = ArgumentsCodec(bound.fn, owner=self.name)
+        return bound
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def compensation_step(fn: Callable[..., Any]) -> StepDefinition[..., Any]:
+    """The definition of a compensation: as declared, with ten attempts unless it says otherwise (rule S2).
+
+    Raises:
+        DefinitionError: if it has no name that another process would find.
+    """
+    definition = as_step(fn)
+    if "<locals>" in definition.name:
+        raise DefinitionError(
+            f"compensation {definition.name!r} is a local function, which another process cannot find; "
+            "define it at the top of its module, or give it a name="
+        )
+    if definition.options_.retry is None and definition.options_.delivery == "at_least_once":
+        return definition.options(retry=COMPENSATION_RETRY)
+    return definition
+
+
+_plain: dict[Any, StepDefinition[..., Any]] = {}
+_PLAIN_LIMIT: Final = 4096
+
+
+def as_step(fn: Callable[..., Any]) -> StepDefinition[..., Any]:
+    """The definition of a callable; a plain one gets the default options, and is remembered.
+
+    Raises:
+        DefinitionError: if it is not callable or has no usable name or annotations.
+    """
+    if isinstance(fn, StepDefinition):
+        return fn
+    try:
+        known = _plain.get(fn)
+    except TypeError:  # an unhashable callable object
+        return StepDefinition(fn)
+    if known is None:
+        if getattr(fn, "_durable_workflow_", None) is not None:
+            raise DefinitionError(
+                f"{getattr(fn, '__name__', fn)!r} is a workflow, not a step; use ctx.child_workflow(...)"
+            )
+        known = StepDefinition(fn)
+        if len(_plain) >= _PLAIN_LIMIT:
+            _plain.clear()
+        _plain[fn] = known
+    return known
+
+
+@overload
+def step(fn: Callable[P, R], /) -> StepDefinition[P, R]: ...
+@overload
+def step(
+    fn: Callable[P, R],
+    /,
+    *,
+    name: str | None = ...,
+    retry: RetryPolicy | None = ...,
+    timeout: Duration | None = ...,
+    total_timeout: Duration | None = ...,
+    heartbeat_timeout: Duration | None = ...,
+    queue: str | None = ...,
+    isolation: Isolation = ...,
+    compensate: Callable[..., Any] | None = ...,
+    delivery: Delivery = ...,
+    transactional: bool = ...,
+    idempotency_key: str | Callable[..., str] | None = ...,
+    risk: str | None = ...,
+) -> StepDefinition[P, R]: ...
+@overload
+def step(
+    *,
+    name: str | None = ...,
+    retry: RetryPolicy | None = ...,
+    timeout: Duration | None = ...,
+    total_timeout: Duration | None = ...,
+    heartbeat_timeout: Duration | None = ...,
+    queue: str | None = ...,
+    isolation: Isolation = ...,
+    compensate: Callable[..., Any] | None = ...,
+    delivery: Delivery = ...,
+    transactional: bool = ...,
+    idempotency_key: str | Callable[..., str] | None = ...,
+    risk: str | None = ...,
+) -> Callable[[Callable[P, R]], StepDefinition[P, R]]: ...
+
+
+def step(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    timeout: Duration | None = None,
+    total_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+    queue: str | None = None,
+    isolation: Isolation = "auto",
+    compensate: Callable[..., Any] | None = None,
+    delivery: Delivery = "at_least_once",
+    transactional: bool = False,
+    idempotency_key: str | Callable[..., str] | None = None,
+    risk: str | None = None,
+) -> Any:
+    """Declare a step, or wrap somebody else's function as one.
+
+    Args:
+        fn: a function, method, callable object or ``functools.partial``; async or not.
+        name: how history names it; the function's ``__qualname__`` by default.
+        retry: when a failed attempt is repeated; None: the workflow's or runtime's default, else one attempt.
+        timeout: limit of one attempt, seconds or timedelta. A synchronous function cannot be stopped: its thread goes on, its result is refused.
+        total_timeout: limit of all attempts and delays together.
+        heartbeat_timeout: the longest silence between two ``heartbeat()`` calls of an attempt.
+        queue: run it on a worker that serves this queue; None: where the workflow runs.
+        isolation: ``auto`` (async in the loop, sync in a thread), ``thread``, or ``process`` for CPU-bound functions.
+        compensate: called with the step's result when the run rolls back.
+        delivery: ``at_least_once``, or ``at_most_once``: never run again once it may have begun.
+        transactional: commit its writes and its completion in one transaction of the store's database.
+        idempotency_key: a text, or a function of the step's arguments; by default derived from the run and the call.
+        risk: a label for policies.
+
+    Raises:
+        DefinitionError: if the options contradict each other or an annotation cannot be encoded.
+    """
+    options = StepOptions(
+        retry, timeout, total_timeout, heartbeat_timeout, queue, isolation, compensate, delivery, transactional,
+        idempotency_key, risk,
+    )  # fmt: skip
+    if fn is None:
+        return lambda function: StepDefinition(function, name, options)
+    return StepDefinition(fn, name, options)
+
+
+# -- inside a step ----------------------------------------------------------------------------------------
+
+
+class RetryAfter(Exception):  # noqa: N818 - it asks for something, it is not an error of its own
+    """Raise it in a step to fail this attempt and set the delay before the next one.
+
+    Args:
+        delay: seconds or timedelta.
+        message: why, for the history.
+    """
+
+    def __init__(self, delay: Duration, message: str = "") -> None:
+        super().__init__(delay, message)
+        self.delay = delay
+        self.message = message
+        to_us(delay, "delay")
+
+    def __str__(self) -> str:
+        return self.message or f"retry after {self.delay}"
+
+
+class CompleteLater(BaseException):
+    """Raise it in a step to hand the step over: ``client.step(token).complete(...)`` finishes it.
+
+    A BaseException, so that the step's own ``except Exception`` does not take it for a failure.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """What a running step knows about itself.
+
+    Attributes:
+        workflow_id, run_id: the run.
+        step: name of the step.
+        attempt: 1 for the first.
+        idempotency_key: the same on every attempt and after every crash; hand it to the systems that you call.
+        token: names this step to other systems (``client.step(token)``).
+        heartbeat_details: what the attempt before reported last, or None.
+        started_at_us: when this attempt began, UTC microseconds.
+        deadline_us: when it times out, or None.
+        connection: the database connection of a transactional step, else None.
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    step: str
+    command: int
+    attempt: int
+    idempotency_key: str
+    token: str
+    heartbeat_details: Any = None
+    started_at_us: int = 0
+    deadline_us: int | None = None
+    connection: Any = None
+
+
+class RunningStep(Protocol):
+    """What the worker keeps of the step that runs."""
+
+    def info(self) -> StepInfo:
+        """What ``step_info()`` returns."""
+        ...
+
+    def beat(self, details: Any) -> None:
+        """What ``heartbeat()`` does."""
+        ...
+
+
+current_step: ContextVar[RunningStep] = ContextVar("durable_step")
+"""Set by the worker around each attempt."""
+
+
+def step_info() -> StepInfo:
+    """What the running step knows about itself.
+
+    Raises:
+        LookupError: outside a step.
+    """
+    running = current_step.get(None)
+    if running is None:
+        raise LookupError("step_info() is only known inside a running step")
+    return running.info()
+
+
+def heartbeat(details: Any = None) -> None:
+    """Say that the running step is alive, and keep ``details`` for the next attempt. Outside a step it does nothing.
+
+    Args:
+        details: any JSON-compatible value or pydantic model; the next attempt finds it in ``step_info().heartbeat_details``.
+
+    Raises:
+        EncodeError: if the details cannot be recorded.
+        asyncio.CancelledError: in a thread, when the step is no longer wanted.
+    """
+    running = current_step.get(None)
+    if running is not None:
+        running.beat(details)

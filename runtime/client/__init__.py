@@ -1,0 +1,1 @@
+"""What callers do with runs: start, signal, query, update, answer, list; the handle of one run."""

@@ -1,0 +1,138 @@
+"""A run as a caller sees it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from durable.duration import to_instant
+from durable.handle import RollbackStatus, RunStatus
+from runtime.store.row import RunRow
+
+
+class RunSummary(BaseModel):
+    """One line of a list.
+
+    Attributes:
+        workflow_id, run_id, workflow, queue, status, rollback: as in the store.
+        waiting_for: what it waits for, in words, or None.
+        reason: why it is stuck, or ended without a result, in words, or None.
+        created_at, started_at, closed_at, next_at: aware UTC; ``next_at`` is when something is due by itself.
+        actor: who started it.
+        worker: who holds it now, or None.
+        history_events: length of its history.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    queue: str
+    status: RunStatus
+    rollback: RollbackStatus
+    waiting_for: str | None
+    reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    closed_at: datetime | None
+    next_at: datetime | None
+    actor: str
+    worker: str | None
+    parent_run_id: str | None
+    history_events: int
+
+
+class RunDescription(RunSummary):
+    """Everything about one run but its history.
+
+    Attributes:
+        attributes: searchable fields.
+        questions: what people are asked now.
+        children: the runs that it started.
+        attempts: failed or lost attempts of steps that are still open, newest last.
+    """
+
+    attributes: dict[str, Any]
+    questions: list[Question]
+    children: list[RunSummary]
+    attempts: list[Attempt]
+
+
+class Question(BaseModel):
+    """An open question.
+
+    Attributes:
+        key: names it for ``answer`` and ``approve``.
+        kind: ``question`` or ``approval``.
+        answer_schema: JSON schema of the answer.
+        about: assignees, approvers, context.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    run_id: str
+    key: str
+    kind: str
+    prompt: str
+    answer_schema: dict[str, Any]
+    about: dict[str, Any]
+    asked_at: datetime
+    deadline: datetime | None
+    command: int
+
+
+class Attempt(BaseModel):
+    """One attempt of a step that did not bring its outcome.
+
+    Attributes:
+        outcome: ``started``, ``failed``, ``timed_out``, ``lost`` or ``handed_over``.
+        error: the message of what it raised, or None.
+        next_at: when the next attempt is due, or None.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    command: int
+    attempt: int
+    outcome: str
+    started_at: datetime
+    ended_at: datetime | None
+    next_at: datetime | None
+    error: str | None
+    worker: str
+
+
+def instant(at_us: int | None) -> datetime | None:
+    """The aware UTC datetime of microseconds that may be absent."""
+    return None if at_us is None else to_instant(at_us)
+
+
+def summarize(row: RunRow) -> RunSummary:
+    """A row as a summary."""
+    return RunSummary(**summary_fields(row))
+
+
+def summary_fields(row: RunRow) -> dict[str, Any]:
+    """The fields that summary and description share."""
+    return {
+        "workflow_id": row.workflow_id,
+        "run_id": row.run_id,
+        "workflow": row.workflow,
+        "queue": row.queue,
+        "status": row.status,
+        "rollback": row.rollback,
+        "waiting_for": row.waiting_for,
+        "reason": row.reason,
+        "created_at": to_instant(row.created_at_us),
+        "started_at": instant(row.started_at_us),
+        "closed_at": instant(row.closed_at_us),
+        "next_at": instant(row.ready_at_us),
+        "actor": row.actor,
+        "worker": row.owner,
+        "parent_run_id": row.parent_run_id,
+        "history_events": row.seq,
+    }

@@ -1,0 +1,154 @@
+"""Running a failed run again, from before its failure (rule H7).
+
+The new run takes over the history up to the batch in which the run failed, without it. What that batch brought besides
+the failure (results of other steps, messages) is delivered to the new run again, so that nothing that succeeded runs twice. If the
+failure came from a child, the cut lies before the child was started, because a child cannot be adopted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from durable.codec import Envelope
+from durable.errors import RunNotRetriableError
+from durable.handle import RollbackStatus, RunStatus
+from durable.history import FACTS, Event, EventKind, Fact, Recorder, merge_details, split_batches, write_detail
+from runtime.identifier import new_run_id
+from runtime.store.row import InboxRow, NewRun, RunRow
+
+if TYPE_CHECKING:
+    from runtime.client.client import Client
+
+_RETRIABLE: Final = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TERMINATED})
+_NOT_AGAIN: Final = frozenset(
+    {
+        EventKind.RUN_STARTED,
+        EventKind.STEP_FAILED,
+        EventKind.STEP_CANCELLED,
+        EventKind.CHILD_FAILED,
+        EventKind.CANCEL_REQUESTED,
+        EventKind.RUN_TIMED_OUT,
+        EventKind.TIMER_FIRED,
+        EventKind.RUN_TERMINATED,
+        EventKind.UPDATE_ACCEPTED,
+    }
+)
+
+
+async def retry_run(client: Client, row: RunRow) -> NewRun:
+    """Create the run that tries again.
+
+    Raises:
+        RunNotRetriableError: the run has not ended badly, or its rollback is not complete.
+        RunExistsError: another run of the id is open.
+    """
+    if row.status not in _RETRIABLE:
+        raise RunNotRetriableError(f"{row.workflow_id!r} is {row.status}; only a run that ended badly is retried")
+    if row.rollback in (RollbackStatus.RUNNING, RollbackStatus.FAILED):
+        raise RunNotRetriableError(
+            f"the rollback of {row.workflow_id!r} is {row.rollback}; finish it first: durable rollback {row.workflow_id}"
+        )
+    history = await client.store.read_history(row.run_id)
+    blobs = await client.store.read_blobs(row.run_id)
+    now_us = client.clock.now_us()
+    if row.rollback is RollbackStatus.COMPLETED or not history:
+        new = _from_start(row, history, now_us, client.actor)
+    else:
+        new = _from_prefix(row, history, now_us, client.actor, client.envelope, blobs)
+    outcome = await client.store.start(new)
+    if not outcome.created:
+        raise RunNotRetriableError(f"{row.workflow_id!r} was retried already by run {outcome.run.run_id}")
+    return new
+
+
+def check_rollback(row: RunRow) -> None:
+    """Refuse to go on with a rollback that has not failed.
+
+    Raises:
+        RunNotRetriableError: saying where the rollback stands.
+    """
+    if row.rollback is not RollbackStatus.FAILED:
+        raise RunNotRetriableError(
+            f"the rollback of {row.workflow_id!r} is {row.rollback}; only a rollback that failed can be resumed"
+        )
+
+
+def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str) -> NewRun:
+    """Everything was undone, so it begins again, with keys of its own."""
+    run_id = new_run_id()
+    first = history[0] if history else None
+    detail = write_detail(retry_of=row.run_id, parent_workflow_id=first.details.get("parent_workflow_id") if first else None)
+    start = Fact(EventKind.RUN_STARTED, detail=detail, payload=first.payload if first else None, actor=actor)
+    return _new_run(row, run_id, run_id, now_us, actor, start, (), ())
+
+
+def _from_prefix(
+    row: RunRow, history: Sequence[Event], now_us: int, actor: str, envelope: Envelope, blobs: dict[str, bytes]
+) -> NewRun:
+    batches = list(split_batches(history))
+    cut = _cut(batches)
+    if cut == 0:
+        first = history[0]
+        detail = merge_details(first.detail, write_detail(retry_of=row.run_id))
+        start = Fact(EventKind.RUN_STARTED, detail=detail, payload=first.payload, actor=actor)
+        return _new_run(row, new_run_id(), row.origin_id, now_us, actor, start, (), ())
+    prefix = [event for batch in batches[:cut] for event in batch]
+    known = {event.command for event in prefix if event.command is not None}
+    facts = [
+        Fact(e.kind, e.command, e.name, e.detail, e.payload, e.actor)
+        for batch in batches[cut:]
+        for e in batch
+        if e.kind in FACTS and e.kind not in _NOT_AGAIN and (e.command is None or e.command in known)
+    ]
+    run_id = new_run_id()
+    recorder = Recorder(prefix[-1])
+    recorder.begin_batch(now_us)
+    forked = recorder.append(EventKind.RUN_FORKED, actor, None, None, write_detail(retry_of=row.run_id, at=prefix[-1].seq))
+    messages = [InboxRow(row.workflow_id, run_id, None, fact, now_us) for fact in facts]
+    return _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages)
+
+
+def _cut(batches: Sequence[Sequence[Event]]) -> int:
+    """Index of the first batch that is dropped: the last one, or the one that began a child which is open there."""
+    cut = len(batches) - 1
+    ended = {
+        event.command
+        for batch in batches[:cut]
+        for event in batch
+        if event.kind in (EventKind.CHILD_COMPLETED, EventKind.CHILD_FAILED)
+    }
+    for index, batch in enumerate(batches[:cut]):
+        if any(event.kind == EventKind.CHILD_STARTED and event.command not in ended for event in batch):
+            return index
+    return cut
+
+
+def _new_run(
+    row: RunRow,
+    run_id: str,
+    origin_id: str,
+    now_us: int,
+    actor: str,
+    start: Fact | None,
+    history: Sequence[Event],
+    messages: Sequence[InboxRow],
+) -> NewRun:
+    return NewRun(
+        run_id=run_id,
+        workflow_id=row.workflow_id,
+        workflow=row.workflow,
+        queue=row.queue,
+        actor=actor,
+        created_at_us=now_us,
+        ready_at_us=now_us,
+        origin_id=origin_id,
+        first_run_id=row.first_run_id,
+        input_digest=row.input_digest,
+        start=start,
+        history=history,
+        messages=messages,
+        parent_run_id=None,
+        parent_command=None,
+        on_conflict="replace",
+    )

@@ -1,0 +1,186 @@
+"""Starting runs: from a definition, a bound call, or a name without the code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from durable.codec import Envelope, ValueCodec, input_digest, value_codec
+from durable.duration import to_us
+from durable.errors import DefinitionError, EncodeError, MessageRejectedError
+from durable.history import EventKind, Fact, write_detail
+from durable.messages import Signal, Update
+from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
+from runtime.client.schema import check_schema
+from runtime.identifier import new_run_id
+from runtime.store.row import InboxRow, NewRun, UpdateRow
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowReference:
+    """A workflow known by name only, with the options of a start.
+
+    Attributes:
+        name: of the definition.
+        start: id, conflict policy, delay, queue.
+    """
+
+    name: str
+    start: StartOptions = field(default_factory=StartOptions)
+
+
+Startable = WorkflowDefinition[..., Any] | WorkflowCall[Any] | WorkflowReference | str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Everything that a start needs, encoded.
+
+    Attributes:
+        new: the run to create.
+        result: the codec of the result; Any where the code is unknown.
+        update: the pending update of an update-with-start.
+    """
+
+    new: NewRun
+    result: ValueCodec
+    update: UpdateRow | None = None
+
+
+def prepare_start(
+    what: Startable,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    envelope: Envelope,
+    published: Mapping[str, Any],
+    actor: str,
+    now_us: int,
+    with_signal: tuple[Signal[Any], Any] | None = None,
+    message_id: str | None = None,
+) -> Start:
+    """Encode a start.
+
+    Args:
+        published: what the store knows of the workflow (parameter names, input schema); empty if nothing.
+
+    Raises:
+        EncodeError: an argument does not fit.
+        MessageRejectedError: the input does not fit the published schema.
+        DefinitionError: it is nothing that can be started.
+    """
+    if isinstance(what, WorkflowCall):
+        if args or kwargs:
+            raise DefinitionError("the call is bound already: pass its arguments to bind(...)")
+        what, args, kwargs = what.definition, what.args, what.kwargs
+    if isinstance(what, str):
+        what = WorkflowReference(what)
+    if isinstance(what, WorkflowDefinition):
+        plain = what.arguments.encode(args, kwargs)
+        secret, result, queue, options = what.arguments.has_secrets, what.result, what.queue, what.start_options
+    elif isinstance(what, WorkflowReference):
+        plain = _encode_named(what.name, args, kwargs, published)
+        secret, result, options = False, value_codec(Any), what.start
+        queue = str(published.get("queue", "default"))
+    else:
+        raise DefinitionError(f"expected a workflow, a bound call or a name, got {what!r}")
+    run_id = new_run_id()
+    workflow_id = options.id if options.id is not None else f"{what.name}-{run_id[-12:]}"
+    payload = envelope.seal(plain, secret=secret)
+    delay_us = to_us(options.delay, "delay") if options.delay is not None else 0
+    new = NewRun(
+        run_id=run_id,
+        workflow_id=workflow_id,
+        workflow=what.name,
+        queue=options.queue or queue,
+        actor=actor,
+        created_at_us=now_us,
+        ready_at_us=now_us + delay_us,
+        origin_id=run_id,
+        first_run_id=run_id,
+        input_digest=input_digest(plain),
+        start=Fact(EventKind.RUN_STARTED, payload=payload, actor=actor),
+        messages=[signal_row(workflow_id, None, *with_signal, message_id, envelope, actor, now_us)] if with_signal else (),
+        on_conflict=options.on_conflict or "attach",
+    )
+    return Start(new, result)
+
+
+def _encode_named(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], published: Mapping[str, Any]) -> str:
+    parameters = published.get("parameters")
+    values: Any = kwargs
+    if args and isinstance(parameters, list):
+        if len(args) > len(parameters):
+            raise EncodeError(f"workflow {name!r} takes {len(parameters)} arguments, got {len(args)}")
+        values = {**dict(zip(parameters, args, strict=False)), **kwargs}
+    elif args and kwargs:
+        raise EncodeError(
+            f"workflow {name!r} is not known here: pass its arguments either by position or by keyword, not both"
+        )
+    elif args:
+        values = list(args)
+    schema = published.get("input")
+    if isinstance(schema, dict) and isinstance(values, dict):
+        try:
+            plain_values = from_json(to_json(values))
+        except PydanticSerializationError as error:
+            raise EncodeError(f"the input of workflow {name!r} is not JSON: {error}") from error
+        check_schema(plain_values, schema, f"the input of workflow {name!r}")
+    try:
+        return to_json(values, inf_nan_mode="constants").decode()
+    except PydanticSerializationError as error:
+        raise EncodeError(f"the input of workflow {name!r} is not JSON: {error}") from error
+
+
+def signal_row(
+    workflow_id: str,
+    run_id: str | None,
+    signal: Signal[Any] | str,
+    value: Any,
+    message_id: str | None,
+    envelope: Envelope,
+    actor: str,
+    now_us: int,
+) -> InboxRow:
+    """A signal on its way to a run.
+
+    Raises:
+        EncodeError: the value does not fit the signal's type.
+    """
+    message_id = message_id if message_id is not None else new_run_id()
+    name, payload = encode_message(signal, value, envelope)
+    fact = Fact(EventKind.SIGNAL_RECEIVED, None, name, write_detail(message_id=message_id), payload, actor)
+    return InboxRow(workflow_id, run_id, message_id, fact, now_us)
+
+
+def update_row(
+    workflow_id: str,
+    run_id: str | None,
+    update: Update[Any, Any] | str,
+    value: Any,
+    update_id: str,
+    envelope: Envelope,
+    actor: str,
+    now_us: int,
+) -> tuple[InboxRow, UpdateRow]:
+    """An update on its way to a run, and the row that will hold its outcome."""
+    name, payload = encode_message(update, value, envelope)
+    fact = Fact(EventKind.UPDATE_ACCEPTED, None, name, write_detail(update_id=update_id), payload, actor)
+    pending = UpdateRow(workflow_id, update_id, run_id, name, "pending", None)
+    return InboxRow(workflow_id, run_id, f"update:{update_id}", fact, now_us), pending
+
+
+def encode_message(message: Any, value: Any, envelope: Envelope) -> tuple[str, str]:
+    """Name and sealed value of a message; a message known by name only takes any JSON-compatible value."""
+    if isinstance(message, str):
+        return message, envelope.seal(value_codec(Any).encode(value))
+    try:
+        plain = message.codec.encode(value)
+    except EncodeError as error:
+        raise MessageRejectedError(
+            f"{message.kind} {message.name!r} does not fit its schema: {error.message}", path=error.path
+        ) from error
+    return message.name, envelope.seal(plain, secret=message.codec.has_secrets)

@@ -1,0 +1,78 @@
+"""Ending a run from outside, without its code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from durable.errors import ConflictError, RunClosedError, StoreUnavailableError
+from durable.handle import RunStatus
+from durable.history import Event, EventKind, Fact, Recorder, write_detail
+from runtime.store.protocol import CommitOutcome
+from runtime.store.row import InboxRow, NewRun, RunChange, RunRow, Turn
+
+if TYPE_CHECKING:
+    from runtime.client.client import Client
+
+
+async def terminate_run(client: Client, row: RunRow, reason: str, replacement: NewRun | None = None) -> None:
+    """Append ``RunTerminated``, fence the owner off, and start ``replacement`` in the same transaction.
+
+    Raises:
+        RunClosedError: it has ended already.
+        StoreUnavailableError: nothing was written.
+    """
+    store = client.store
+    while True:
+        if row.status.is_closed:
+            raise RunClosedError(f"{row.workflow_id!r} has ended already: it is {row.status}", status=row.status)
+        history = await store.read_history(row.run_id)
+        turn = _termination(row, history, reason, client.actor, client.clock.now_us(), replacement)
+        outcome = await commit_one(client, turn)
+        if outcome is None:
+            return
+        if isinstance(outcome, StoreUnavailableError):
+            raise outcome
+        found = await store.get_run_by_id(row.run_id)
+        if found is None:
+            raise RunClosedError(f"{row.workflow_id!r} was purged", status="purged")
+        row = found
+
+
+def _termination(
+    row: RunRow, history: Sequence[Event], reason: str, actor: str, now_us: int, replacement: NewRun | None
+) -> Turn:
+    recorder = Recorder(history[-1] if history else None)
+    recorder.begin_batch(now_us)
+    event = recorder.append(EventKind.RUN_TERMINATED, actor, None, None, write_detail(reason=reason))
+    children = [e.command for e in history if e.kind == EventKind.CHILD_STARTED and e.command is not None]
+    parent = history[0].details.get("parent_workflow_id") if history else None
+    report: list[InboxRow] = []
+    if row.parent_run_id is not None and parent is not None:
+        detail = write_detail(error="terminated", reason=reason)
+        fact = Fact(EventKind.CHILD_FAILED, row.parent_command, row.workflow, detail, None, actor)
+        report.append(InboxRow(parent, row.parent_run_id, None, fact, now_us))
+    change = RunChange(RunStatus.TERMINATED, row.rollback, reason=reason or None, release=True, closed_at_us=now_us)
+    return Turn(
+        row.run_id, row.workflow_id, row.seq, None, [event], change, inbox=report, close_children=children, fence=True,
+        new_runs=[replacement] if replacement is not None else (),
+    )  # fmt: skip
+
+
+async def commit_one(client: Client, turn: Turn) -> CommitOutcome:
+    """Commit one turn and wait for its outcome."""
+    done: asyncio.Future[CommitOutcome] = asyncio.get_running_loop().create_future()
+    client.store.commit([turn], lambda outcomes: done.done() or done.set_result(outcomes[0]))
+    return await done
+
+
+async def commit_or_raise(client: Client, turn: Turn) -> None:
+    """Commit one turn.
+
+    Raises:
+        ConflictError, StoreUnavailableError: nothing was written.
+    """
+    outcome = await commit_one(client, turn)
+    if isinstance(outcome, ConflictError | StoreUnavailableError):
+        raise outcome

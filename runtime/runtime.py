@@ -1,0 +1,72 @@
+"""A worker and a client on one store, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from durable.codec import PayloadCodec
+from durable.step import RetryPolicy
+from durable.workflow import WorkflowDefinition
+from runtime.client.client import Client
+from runtime.clock import Clock, SystemClock
+from runtime.store.protocol import Store
+from runtime.store.url import open_store
+from runtime.worker.worker import Worker
+
+
+class Runtime(Client):
+    """Store, worker and client in one: ``async with Runtime("sqlite:///app.db", workflows=[deploy]) as rt``.
+
+    Args:
+        url: as for ``Client``.
+        workflows, steps, queues, codecs, default_retry, clock: as for ``Worker``.
+        recover: take up what others left unfinished; False: serve only what this runtime starts.
+        worker_options: more of ``Worker``'s arguments.
+    """
+
+    def __init__(
+        self,
+        url: str | Store | None = None,
+        *,
+        workflows: Iterable[WorkflowDefinition[..., Any]] = (),
+        steps: Iterable[Callable[..., Any]] = (),
+        queues: Sequence[str] = ("default",),
+        codecs: Sequence[PayloadCodec] = (),
+        default_retry: RetryPolicy | None = None,
+        actor: str | None = None,
+        recover: bool = True,
+        clock: Clock | None = None,
+        **worker_options: Any,
+    ) -> None:
+        store = open_store(url) if url is None or isinstance(url, str) else url
+        chosen: Clock = clock if clock is not None else SystemClock()
+        super().__init__(store, codecs=codecs, actor=actor, clock=chosen)
+        self._closes_store = url is None or isinstance(url, str)
+        self.worker = Worker(
+            store, workflows=workflows, steps=steps, queues=queues, codecs=codecs, default_retry=default_retry,
+            clock=chosen, recover=recover, **worker_options,
+        )  # fmt: skip
+        self.modules = self.worker.registry.modules()
+
+    async def open(self) -> None:
+        """Open the store and begin to serve."""
+        await super().open()
+        await self.worker.start()
+
+    async def close(self) -> None:
+        """Let steps finish, give runs back, close the store."""
+        await self.worker.stop()
+        await super().close()
+        if self._closes_store:
+            await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,69 @@
+"""The rules of delivery that every store follows, as tables: which facts a run accepts, which of them wake
+it, and what is kept."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic_core import from_json
+
+from durable.handle import RollbackStatus, RunStatus
+from durable.history import EventKind
+
+STEP_OUTCOMES: Final[frozenset[str]] = frozenset(
+    {EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED}
+)
+"""Facts that are accepted once per (run, command), from wherever they come."""
+
+WAKERS: Final[dict[RunStatus, frozenset[str]]] = {
+    RunStatus.PAUSED: frozenset({EventKind.RUN_RESUMED, EventKind.CANCEL_REQUESTED}),
+    RunStatus.STUCK: frozenset({EventKind.RUN_RESUMED}),
+}
+"""The only facts that wake a run of this status. A run of any other status is woken by every fact that it
+accepts."""
+
+DELAY_BREAKERS: Final[frozenset[str]] = frozenset({EventKind.CANCEL_REQUESTED})
+"""The only facts that wake a run before the delay of its start is over: cancelling must not take a day."""
+
+KEPT_LOGS: Final = 1_000
+"""Log lines kept with a run: the newest."""
+
+KEPT_ATTEMPTS: Final = 10
+"""Attempts of a step that are kept from its beginning, and as many from its end."""
+
+STORE_ACTOR: Final = "store"
+"""Who caused a fact that no principal and no worker sent."""
+
+PARENT_ENDED: Final = "its parent ended"
+"""Why a run was terminated or asked to cancel when nobody did it by hand."""
+
+
+def accepts(status: RunStatus, rollback: RollbackStatus, kind: str) -> bool:
+    """Whether a run takes a fact: an open one every fact; a closed one the order to roll back once more where
+    that failed, and while it does so the outcomes of its compensations."""
+    if not status.is_closed:
+        return True
+    if rollback is RollbackStatus.FAILED:
+        return kind == EventKind.ROLLBACK_REQUESTED
+    return rollback is RollbackStatus.RUNNING and kind in STEP_OUTCOMES
+
+
+def wakes(status: RunStatus, kind: str) -> bool:
+    """Whether an accepted fact makes a run of this status ready."""
+    wakers = WAKERS.get(status)
+    return wakers is None or kind in wakers
+
+
+def is_kept_for_successor(kind: str, command: int | None) -> bool:
+    """Whether an unread fact passes to the run that continues this one (rule H6): messages do, outcomes and
+    the start do not."""
+    return command is None and kind != EventKind.RUN_STARTED
+
+
+def blob_of(payload: str | None) -> str | None:
+    """The hash of the blob that an envelope refers to, None if it carries its data itself."""
+    if payload is None or '"blob"' not in payload:
+        return None
+    envelope = from_json(payload)
+    blob = envelope.get("blob") if isinstance(envelope, dict) else None
+    return blob if isinstance(blob, str) else None

@@ -1,0 +1,106 @@
+"""Connections for reading, through aiosqlite: long reads hold up neither commits nor short reads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import aiosqlite
+import anyio
+
+from durable.errors import StoreUnavailableError
+from runtime.store.sqlite.connection import READER, identify, is_harmless, translate, uri
+
+_CONNECTIONS: Final = 3
+_WAIT_SECONDS: Final = 10.0
+
+
+class _Reader(NamedTuple):
+    connection: aiosqlite.Connection
+    file: tuple[int, int]
+
+
+class ReadPool:
+    """A few connections that cannot write, opened when they are needed.
+
+    Args:
+        path: the database file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[_Reader] = []
+        self._limit = anyio.Semaphore(_CONNECTIONS)
+
+    async def rows(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """All result rows of a statement.
+
+        Raises:
+            StoreUnavailableError: the file cannot be read now.
+        """
+        async with self._connected() as connection:
+            return list(await connection.execute_fetchall(statement, parameters))
+
+    async def row(self, statement: str, parameters: Iterable[Any] = ()) -> Any:
+        """The only result row of a statement, or None."""
+        found = await self.rows(statement, parameters)
+        return found[0] if found else None
+
+    async def run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run a function with a connection, on that connection's thread, in one read transaction."""
+
+        def in_transaction(connection: sqlite3.Connection) -> Any:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+        async with self._connected() as connection:
+            # aiosqlite offers no public way to run a function on its thread; a hop for every statement would cost more than the statements.
+            return await connection._execute(in_transaction, connection._conn)  # noqa: SLF001
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiosqlite.Connection]:
+        async with self._limit:
+            reader = await self._take()
+            is_sound = False
+            try:
+                yield reader.connection
+                is_sound = True
+            except sqlite3.Error as error:
+                is_sound = is_harmless(error)
+                raise translate(error, self._path) from error
+            finally:
+                if is_sound:
+                    self._idle.append(reader)
+                else:
+                    with anyio.CancelScope(
+                        shield=True
+                    ):  # an abandoned connection would keep its thread for ever
+                        await reader.connection.close()
+
+    async def _take(self) -> _Reader:
+        file = identify(self._path)
+        while self._idle:
+            reader = self._idle.pop()
+            if reader.file == file:
+                return reader
+            await reader.connection.close()
+        try:
+            connection = await aiosqlite.connect(
+                uri(self._path, "ro"), uri=True, timeout=_WAIT_SECONDS, isolation_level=None
+            )
+            for setting in READER:
+                await connection.execute_fetchall(setting)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        return _Reader(connection, file)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        while self._idle:
+            await self._idle.pop().connection.close()

@@ -1,0 +1,145 @@
+"""The reading half of the SQLite store: nothing here writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from durable.history import Event
+from runtime.store.row import (
+    AttemptOutcome,
+    AttemptRow,
+    InboxRow,
+    LogRow,
+    QueryRow,
+    QuestionRow,
+    RunFilter,
+    RunRow,
+    StreamItem,
+    TaskRow,
+    UpdateRow,
+)
+from runtime.store.sqlite.listing import count_runs, list_runs
+from runtime.store.sqlite.ownership import inbox_row
+from runtime.store.sqlite.pool import ReadPool
+from runtime.store.sqlite.state import Run
+from runtime.store.sqlite.statement import load
+from runtime.store.sqlite.task import task_row
+
+_READ: Final = load("read")
+_RUN: Final = load("run")
+_TASK: Final = load("task")
+
+
+class Reading:
+    """What can be asked of a SQLite store; documented in ``runtime.store.protocol.Store``."""
+
+    _pool: ReadPool
+
+    # -- runs ---------------------------------------------------------------------------------------------
+
+    async def _one_run(self, statement: str, parameter: str) -> RunRow | None:
+        columns = await self._pool.row(_READ[statement], (parameter,))
+        return Run(columns).row() if columns else None
+
+    async def get_run(self, workflow_id: str) -> RunRow | None:
+        return await self._one_run("run", workflow_id)
+
+    async def get_run_by_id(self, run_id: str) -> RunRow | None:
+        return await self._one_run("run_by_id", run_id)
+
+    async def successor(self, run_id: str) -> RunRow | None:
+        return await self._one_run("successor", run_id)
+
+    async def children(self, run_id: str) -> list[RunRow]:
+        return [Run(columns).row() for columns in await self._pool.rows(_READ["children"], (run_id,))]
+
+    async def list_runs(
+        self, where: RunFilter, limit: int, cursor: str | None = None
+    ) -> tuple[list[RunRow], str | None]:
+        return await list_runs(self._pool, where, limit, cursor)
+
+    async def count_runs(self, where: RunFilter) -> int:
+        return await count_runs(self._pool, where)
+
+    async def next_ready_at(
+        self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]
+    ) -> int | None:
+        lanes = await self._pool.rows(_RUN["lanes"])
+        served = [lane for lane, workflow, queue in lanes if workflow in workflows and queue in queues]
+        times = [await self._pool.row(_RUN["owned_next"], (worker_id,))]
+        times += [await self._pool.row(_RUN["free_next"], (lane,)) for lane in served]
+        return min((time for (time,) in times if time is not None), default=None)
+
+    # -- what belongs to a run ----------------------------------------------------------------------------
+
+    async def read_history(self, run_id: str, after_seq: int = 0, limit: int | None = None) -> list[Event]:
+        rows = await self._pool.rows(_READ["history"], (run_id, after_seq, -1 if limit is None else limit))
+        return list(map(Event._make, rows))
+
+    async def read_blobs(self, run_id: str) -> dict[str, bytes]:
+        return dict(await self._pool.rows(_READ["blobs"], (run_id,)))
+
+    async def read_inbox(self, run_id: str) -> list[InboxRow]:
+        return [inbox_row(columns) for columns in await self._pool.rows(_READ["inbox"], (run_id,))]
+
+    async def read_attempts(self, run_id: str, command: int | None = None) -> list[AttemptRow]:
+        return [
+            AttemptRow(*columns[:3], AttemptOutcome(columns[3]), *columns[4:])
+            for columns in await self._pool.rows(_READ["attempts"], (run_id, command))
+        ]
+
+    async def read_tasks(self, run_id: str) -> list[TaskRow]:
+        return [task_row(columns) for columns in await self._pool.rows(_TASK["of_run"], (run_id,))]
+
+    async def read_heartbeat(self, run_id: str, command: int) -> tuple[int, str | None] | None:
+        found: tuple[int, str | None] | None = await self._pool.row(_READ["heartbeat"], (run_id, command))
+        return found
+
+    async def read_attributes(self, run_id: str) -> dict[str, Any]:
+        rows = await self._pool.rows(_READ["attributes"], (run_id,))
+        return {name: json.loads(value) for name, value in rows}
+
+    async def read_published(self, run_id: str) -> dict[str, str]:
+        return dict(await self._pool.rows(_READ["published"], (run_id,)))
+
+    async def read_stream(self, run_id: str, name: str, start: int, limit: int) -> list[StreamItem]:
+        rows = await self._pool.rows(_READ["stream"], (run_id, name, start, limit))
+        return [StreamItem(*columns) for columns in rows]
+
+    async def read_logs(self, run_id: str, limit: int) -> list[LogRow]:
+        rows = await self._pool.rows(_READ["logs"], (run_id, max(limit, 0)))
+        return [LogRow(*columns) for columns in reversed(rows)]
+
+    # -- tasks, questions, updates, queries, definitions --------------------------------------------------
+
+    async def next_task_at(self, queues: Sequence[str], steps: Sequence[str]) -> int | None:
+        times = [
+            await self._pool.row(_TASK["next"], (queue, step))
+            for queue in dict.fromkeys(queues)
+            for step in dict.fromkeys(steps)
+        ]
+        return min((time for (time,) in times if time is not None), default=None)
+
+    async def cancelled_tasks(self, worker_id: str) -> list[tuple[str, int]]:
+        return await self._pool.rows(_TASK["cancelled"], (worker_id,))
+
+    async def questions(self, workflow_id: str | None = None) -> list[QuestionRow]:
+        if workflow_id is None:
+            rows = await self._pool.rows(_READ["questions"])
+        else:
+            rows = await self._pool.rows(_READ["questions_of"], (workflow_id,))
+        return [QuestionRow(*columns) for columns in rows]
+
+    async def get_update(self, workflow_id: str, update_id: str) -> UpdateRow | None:
+        columns = await self._pool.row(_READ["update"], (workflow_id, update_id))
+        return UpdateRow(*columns) if columns else None
+
+    async def get_query(self, query_id: str) -> QueryRow | None:
+        columns = await self._pool.row(_READ["query"], (query_id,))
+        return QueryRow(*columns) if columns else None
+
+    async def read_definition(self, workflow: str) -> str | None:
+        found = await self._pool.row(_READ["definition"], (workflow,))
+        return found[0] if found else None

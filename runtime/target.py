@@ -1,0 +1,86 @@
+"""Targets: ``file.py``, ``file.py:workflow``, ``module`` or ``module:workflow``, and what they hold."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from durable.errors import ConfigurationError
+from durable.step import StepDefinition
+from durable.workflow import WorkflowDefinition
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """Import a Python file under its stem, its directory first on the path, as ``python file.py`` would.
+
+    Raises:
+        ConfigurationError: there is no such file, or another module has its name.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ConfigurationError(f"there is no file {path}")
+    name = file.stem
+    known = sys.modules.get(name)
+    if known is not None:
+        if getattr(known, "__file__", None) and Path(known.__file__ or "").resolve() == file:
+            return known
+        raise ConfigurationError(
+            f"{path} would be imported as {name!r}, but another module has that name "
+            f"({getattr(known, '__file__', 'built in')}); rename the file"
+        )
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def load_target(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] | None]:
+    """The module of a target, and the workflow that it names, if it names one.
+
+    Raises:
+        ConfigurationError: there is no such file, module or workflow.
+    """
+    location, _, attribute = target.partition(":")
+    if location.endswith(".py") or "/" in location:
+        module = load_file(location)
+    else:
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            module = importlib.import_module(location)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (location == error.name or location.startswith(f"{error.name}.")):
+                raise ConfigurationError(
+                    f"there is no module {location!r}; for a file write its path, such as {location}.py"
+                ) from error
+            raise
+    if not attribute:
+        return module, None
+    value = getattr(module, attribute, None)
+    if not isinstance(value, WorkflowDefinition):
+        names = ", ".join(sorted(workflows_of(module))) or "none"
+        raise ConfigurationError(f"{location} has no workflow {attribute!r} (workflows: {names})")
+    return module, value
+
+
+def workflows_of(module: ModuleType) -> dict[str, WorkflowDefinition[..., Any]]:
+    """The workflows among a module's names, by name of the definition."""
+    return {value.name: value for value in vars(module).values() if isinstance(value, WorkflowDefinition)}
+
+
+def steps_of(module: ModuleType) -> dict[str, StepDefinition[..., Any]]:
+    """The steps among a module's names, by name of the definition."""
+    return {value.name: value for value in vars(module).values() if isinstance(value, StepDefinition)}

@@ -1,0 +1,1 @@
+"""Where effects happen: claims, turns, steps, timers, leases."""

@@ -1,0 +1,105 @@
+"""Claims: when to look for runs, and what becomes of those that are found."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from durable.errors import StoreUnavailableError
+from runtime.clock import Alarm
+from runtime.store.row import Change, Claimed
+from runtime.worker.held import HeldRun
+
+if TYPE_CHECKING:
+    from runtime.worker.engine import Engine
+
+log = logging.getLogger("durable.worker")
+
+
+class Claims:
+    """Looks for runs that want a worker: when the store says that something changed, and when the next one is due."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._wake: Alarm | None = None
+        self._wake_at_us: int | None = None
+        self._is_stopped = False
+
+    def changed(self, change: Change) -> None:
+        """The store's listener."""
+        if change.ready:
+            self.poll()
+
+    def stop(self) -> None:
+        """Take no more runs."""
+        self._is_stopped = True
+        if self._wake is not None:
+            self._wake.cancel()
+
+    def poll(self) -> None:
+        """Look now; calls that come meanwhile are one more look."""
+        if self._is_stopped:
+            return
+        if self._task is not None:
+            self._again = True
+            return
+        self._task = self._engine.spawn(self._look())
+
+    def wake_by(self, at_us: int | None) -> None:
+        """Look at this time at the latest."""
+        if self._is_stopped or at_us is None or (self._wake_at_us is not None and self._wake_at_us <= at_us):
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_at_us = at_us
+        self._wake = self._engine.clock.call_at(at_us, self._woken)
+
+    def _woken(self) -> None:
+        self._wake = self._wake_at_us = None
+        self.poll()
+
+    async def _look(self) -> None:
+        engine = self._engine
+        workflows, queues = list(engine.registry.workflows), engine.options.queues
+        try:
+            while not self._is_stopped:
+                self._again = False
+                room = engine.options.max_runs - len(engine.held)
+                claimed: list[Claimed] = []
+                if room > 0 and engine.may_start():
+                    claimed = await engine.store.claim(engine.worker_id, workflows, queues, room, engine.clock.now_us())
+                    for item in claimed:
+                        self._admit(item)
+                if not self._again and not claimed:
+                    self.wake_by(await engine.store.next_ready_at(engine.worker_id, workflows, queues))
+                    break
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            self.wake_by(engine.clock.now_us() + engine.options.retry_delay_us)
+        finally:
+            self._task = None
+            if self._again:
+                self.poll()
+
+    def _admit(self, claimed: Claimed) -> None:
+        engine, row = self._engine, claimed.run
+        held = engine.held.get(row.run_id)
+        if held is None:
+            held = engine.held[row.run_id] = HeldRun(row, row.seq, row.epoch)
+            held.replayer = engine.cache.take(row.run_id, row.seq) if row.seq else None
+            held.recovers = row.seq > 0 and (held.replayer is None or row.lost)
+            held.is_closed = row.status.is_closed
+        elif held.epoch != row.epoch:
+            held.recovers = True
+            held.epoch, held.is_ours = row.epoch, True
+        if held.is_busy:
+            held.wants_inbox = True
+            return
+        held.row = row
+        held.set_aside = None
+        held.inbox = claimed.inbox
+        held.wants_turn = True
+        engine.mark(held)

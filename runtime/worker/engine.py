@@ -1,0 +1,361 @@
+"""The engine of a worker: gives runs their turns, commits, and only then carries out what they asked for.
+
+A turn (rule K1): take what waits for a run, activate its replayer, commit the events together with everything the
+commands need, then start the steps. One callback of the event loop activates every run that is dirty (rule L2), and their
+turns go to the store in one call, which makes them one transaction.
+
+A run is *held* while something of it is in flight here; otherwise it is *parked*: without an owner in the store, its
+replayer in the sticky cache. Any worker may take a parked run when it wants one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from durable.codec import Envelope
+from durable.commands import CancelStep, ScheduleStep
+from durable.errors import ConflictError, DeterminismError, DurableError
+from durable.handle import RunStatus
+from durable.history import EventKind, Fact
+from durable.kernel.replayer import Activation
+from durable.registry import Registry
+from durable.step import RetryPolicy
+from runtime.clock import Clock
+from runtime.store.protocol import CommitOutcome, Lease, Store
+from runtime.store.row import AttemptRow, InboxRow, RunChange, Turn
+from runtime.worker.cache import StickyCache
+from runtime.worker.claim import Claims
+from runtime.worker.environment import begin
+from runtime.worker.execution import Execution
+from runtime.worker.fingerprint import code_fingerprint
+from runtime.worker.held import HeldRun
+from runtime.worker.loading import Loader
+from runtime.worker.runner import StepLimits, StepRunner
+from runtime.worker.turn import draft_turn, route
+from runtime.worker.watchdog import Watchdog
+
+log = logging.getLogger("durable.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine works.
+
+    Attributes:
+        queues: which runs and steps it takes.
+        cache_size: replayers kept for parked runs; 0 evicts every run after every turn.
+        max_runs: runs held at once.
+        steps: limits of the steps at once.
+        default_retry: policy of steps whose step and workflow have none.
+        retry_delay_us: pause before something is tried again that the store could not do.
+    """
+
+    queues: Sequence[str] = ("default",)
+    cache_size: int = 1000
+    max_runs: int = 2000
+    steps: StepLimits = field(default_factory=StepLimits)
+    default_retry: RetryPolicy | None = None
+    retry_delay_us: int = 250_000
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A turn on its way to the store, and what follows once it is durable."""
+
+    held: HeldRun
+    turn: Turn
+    activation: Activation | None = None
+    then: Sequence[Callable[[], None]] = ()
+
+
+class Engine:
+    """Runs the workflows of a registry from one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        envelope: Envelope,
+        clock: Clock,
+        worker_id: str,
+        options: EngineOptions,
+        watchdog: Watchdog,
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.envelope = envelope
+        self.clock = clock
+        self.worker_id = worker_id
+        self.options = options
+        self.watchdog = watchdog
+        self.cache = StickyCache(options.cache_size)
+        self.held: dict[str, HeldRun] = {}
+        self.lease: Lease | None = None
+        self.code = {name: code_fingerprint(registry, name) for name in registry.workflows}
+        self.runner = StepRunner(self, clock, envelope, worker_id, options.steps, options.default_retry)
+        self.claims = Claims(self)
+        self.loader = Loader(self)
+        self.is_stopping = False
+        self._dirty: list[HeldRun] = []
+        self._drain_handle: asyncio.Handle | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._in_commit = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._loop = asyncio.get_running_loop()
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something in the background until it ends or the engine stops; its exceptions are the engine's."""
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more runs, let steps finish for a while, commit what came of them, forget everything."""
+        self.claims.stop()
+        await self.runner.stop(grace_seconds)
+        await asyncio.sleep(0)
+        await self._settled.wait()
+        self.is_stopping = True
+        for task in list(self._background):
+            task.cancel()
+        if self._background:
+            await asyncio.wait(set(self._background))
+        for held in self.held.values():
+            if held.replayer is not None:
+                self.cache.stubborn += held.replayer.evict()
+        self.held.clear()
+        self.cache.clear()
+
+    def later(self, delay_us: int, callback: Callable[[], None]) -> None:
+        """Call back after a pause, unless the engine stops."""
+        self.clock.call_at(self.clock.now_us() + delay_us, lambda: None if self.is_stopping else callback())
+
+    # -- turns --------------------------------------------------------------------------------------------
+
+    def mark(self, held: HeldRun) -> None:
+        """Give a run a turn soon."""
+        if held.is_dirty or held.is_busy:
+            return
+        held.is_dirty = True
+        self._dirty.append(held)
+        if self._drain_handle is None:
+            self._drain_handle = self._loop.call_soon(self._drain)
+            self._settled.clear()
+
+    def _drain(self) -> None:
+        self._drain_handle = None
+        dirty, self._dirty = self._dirty, []
+        batch: list[_Pending] = []
+        for held in dirty:
+            held.is_dirty = False
+            if held.is_ours:
+                pending = self._turn(held)
+                if pending is not None:
+                    batch.append(pending)
+        if batch:
+            self._submit(batch)
+        self._check_settled()
+
+    def _check_settled(self) -> None:
+        if not self._in_commit and not self._dirty:
+            self._settled.set()
+
+    def _turn(self, held: HeldRun) -> _Pending | None:
+        if held.set_aside is not None:
+            return self._keep_aside(held)
+        if (held.replayer is None or held.recovers) and (held.inbox or held.facts or held.wants_turn):
+            if held.seq or held.recovers:
+                self.loader.load_soon(held)
+                return None
+            held.replayer = self.loader.new_replayer(held)
+        held.wants_turn = False
+        inbox, facts, records = held.inbox, held.facts, held.records
+        held.inbox, held.facts, held.records = [], [], []
+        replayer = held.replayer
+        if replayer is None:
+            return self._record(held, records)
+        held.is_busy = True
+        now_us = self.clock.now_us()
+        all_facts = [self._fact(held, row) for row in inbox] + facts if inbox else facts
+        try:
+            activation = self.watchdog.run(held.row.workflow_id, replayer.activate, all_facts, now_us, self.worker_id)
+        except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel makes the run stuck
+            held.inbox, held.facts, held.records = inbox, facts, records
+            return self.stick(held, error)
+        turn = draft_turn(held, replayer, activation, inbox, records, self.options.queues, now_us)
+        return _Pending(held, turn, activation, [then for _, then in records] if records else ())
+
+    def _record(self, held: HeldRun, records: list[tuple[AttemptRow, Callable[[], None]]]) -> _Pending | None:
+        """A turn that only records attempts, while the run is not in memory."""
+        if not records:
+            return None
+        held.is_busy = True
+        row = held.row
+        attempts = [attempt for attempt, _ in records]
+        turn = Turn(row.run_id, row.workflow_id, held.seq, held.epoch, attempts=attempts)
+        return _Pending(held, turn, None, [then for _, then in records])
+
+    def _fact(self, held: HeldRun, row: InboxRow) -> Fact:
+        if row.fact.kind == EventKind.RUN_STARTED:
+            return begin(row.fact, self.registry.workflow(held.row.workflow))
+        return row.fact
+
+    def stick(self, held: HeldRun, error: BaseException) -> _Pending:
+        """Rule L9: discard the activation, keep history and messages, say why."""
+        if held.replayer is not None:
+            self.cache.stubborn += held.replayer.evict()
+            held.replayer = None
+        text = str(error) if isinstance(error, DurableError | DeterminismError) else f"{type(error).__name__}: {error}"
+        log.error("run %s of workflow %s is stuck: %s", held.row.run_id, held.row.workflow, text)
+        code = self.code[held.row.workflow]
+        held.set_aside = RunChange(status=RunStatus.STUCK, rollback=held.row.rollback, reason=text, code=code)
+        return self._keep_aside(held)
+
+    def _keep_aside(self, held: HeldRun) -> _Pending:
+        """Keep outcomes of steps as inbox rows, because the run must not take them now; release it once nothing is in flight."""
+        held.is_busy = True
+        row, now_us, change = held.row, self.clock.now_us(), held.set_aside
+        assert change is not None
+        rows = [InboxRow(row.workflow_id, row.run_id, None, fact, now_us) for fact in held.facts]
+        consumed = [item.row_id for item in held.inbox if item.fact.kind == EventKind.RUN_RESUMED]
+        records = held.records
+        held.facts, held.inbox, held.records = [], [], []
+        release = not held.executions
+        held.set_aside = change = replace(change, release=release)
+        turn = Turn(
+            row.run_id,
+            row.workflow_id,
+            held.seq,
+            held.epoch,
+            change=change,
+            inbox=rows,
+            consumed=consumed,
+            attempts=[attempt for attempt, _ in records],
+        )
+        return _Pending(held, turn, None, [then for _, then in records])
+
+    # -- commits ------------------------------------------------------------------------------------------
+
+    def submit_stuck(self, held: HeldRun, error: BaseException) -> None:
+        """Make a run stuck outside a drain."""
+        self._submit([self.stick(held, error)])
+
+    def _submit(self, batch: list[_Pending]) -> None:
+        self._in_commit += 1
+        self._settled.clear()
+        self.store.commit([pending.turn for pending in batch], lambda outcomes: self._committed(batch, outcomes))
+
+    def _committed(self, batch: list[_Pending], outcomes: Sequence[CommitOutcome]) -> None:
+        self._in_commit -= 1
+        again: list[_Pending] = []
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self._effects(pending)
+            elif isinstance(outcome, ConflictError):
+                self._lose(pending.held, outcome)
+            else:
+                again.append(pending)
+        if again:
+            log.warning("the store is not available, %d turns wait", len(again))
+            self.later(self.options.retry_delay_us, lambda: self._submit(again))
+        self._check_settled()
+
+    def _effects(self, pending: _Pending) -> None:
+        held, activation = pending.held, pending.activation
+        for then in pending.then:
+            then()
+        if activation is not None:
+            replayer = held.replayer
+            assert replayer is not None
+            held.seq = replayer.recorder.seq
+            for command in activation.commands:
+                if type(command) is ScheduleStep:
+                    if route(command, self.options.queues) is not None:
+                        continue
+                    self.runner.start(held, command, replayer.definition.default_retry)
+                elif type(command) is CancelStep:
+                    execution = held.executions.get(command.number or 0)
+                    if execution is not None:
+                        self.runner.cancel(execution)
+        self._after(held, pending.turn)
+
+    def _after(self, held: HeldRun, turn: Turn) -> None:
+        held.is_busy = False
+        change = turn.change
+        if change is not None:
+            held.is_closed = change.status.is_closed
+            if change.status is RunStatus.PAUSED:
+                held.set_aside = change
+            if change.ready_at_us is not None:
+                self.claims.wake_by(change.ready_at_us)
+            if change.release and not held.executions and not held.facts:
+                self._park(held)
+                return
+        if self.cache.capacity == 0 and held.replayer is not None and turn.events:
+            self.cache.stubborn += held.replayer.evict()
+            held.replayer = None
+        if held.wants_inbox:
+            self.loader.refresh_soon(held)
+        elif held.facts or held.inbox or held.records or held.wants_turn or (held.set_aside and not held.executions):
+            self.mark(held)
+
+    def _park(self, held: HeldRun) -> None:
+        self.held.pop(held.row.run_id, None)
+        replayer, held.replayer = held.replayer, None
+        if replayer is None:
+            return
+        if held.is_closed:
+            self.cache.stubborn += replayer.evict()
+        else:
+            self.cache.put(held.row.run_id, replayer)
+        if held.wants_inbox:
+            self.claims.poll()
+
+    def _lose(self, held: HeldRun, conflict: ConflictError) -> None:
+        """Another worker owns the run: forget it, and whatever it has in flight here."""
+        log.warning("run %s is not ours any more: %s", held.row.run_id, conflict.message)
+        self.held.pop(held.row.run_id, None)
+        held.is_ours = False
+        for execution in list(held.executions.values()):
+            self.runner.drop(execution)
+        if held.replayer is not None:
+            self.cache.stubborn += held.replayer.evict()
+            held.replayer = None
+
+    # -- the runner's host --------------------------------------------------------------------------------
+
+    def step_ended(self, execution: Execution, fact: Fact) -> None:
+        """A step has its outcome."""
+        held = execution.held
+        held.facts.append(fact)
+        self.mark(held)
+
+    def step_handed_over(self, execution: Execution) -> None:
+        """Nothing of the step is in flight here any more; the run may be parked."""
+        execution.held.wants_turn = True
+        self.mark(execution.held)
+
+    def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
+        """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""
+        execution.held.records.append((row, then))
+        self.mark(execution.held)
+
+    def keep_heartbeat(self, execution: Execution, payload: str | None) -> None:
+        """Keep heartbeat details in the store, and hear whether the step is still wanted."""
+        self.spawn(self._keep_heartbeat(execution, payload))
+
+    async def _keep_heartbeat(self, execution: Execution, payload: str | None) -> None:
+        number = execution.command.number or 0
+        await self.store.heartbeat(execution.held.row.run_id, number, payload, self.clock.now_us())
+
+    def may_start(self) -> bool:
+        """Whether the lease is fresh enough to start an effect."""
+        return self.lease is None or self.lease.is_fresh()

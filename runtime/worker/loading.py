@@ -1,0 +1,142 @@
+"""Loading: bringing a run into memory by replay, and taking up its open steps."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from durable.commands import ScheduleStep
+from durable.errors import DeterminismError, PoisonError, StoreUnavailableError
+from durable.info import RunIdentity
+from durable.kernel.replayer import Replayer
+from runtime.identifier import new_run_id
+from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.worker.recovery import plan_recovery
+
+if TYPE_CHECKING:
+    from runtime.worker.held import HeldRun
+    from runtime.worker.engine import Engine
+
+log = logging.getLogger("durable.worker")
+
+POISON_LIMIT: Final = 3
+"""A run whose turns took so many workers down without getting on is stuck."""
+
+TURN: Final = 0
+"""Command number under which lost turns are recorded beside the attempts of steps."""
+
+
+class Loader:
+    """Makes replayers for the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def new_replayer(self, held: HeldRun) -> Replayer:
+        """A replayer at the beginning of the run."""
+        engine, row = self._engine, held.row
+        identity = RunIdentity(
+            row.workflow_id, row.run_id, row.workflow, row.origin_id, row.first_run_id, row.parent_run_id
+        )
+        return Replayer(
+            engine.registry.workflow(row.workflow),
+            identity,
+            registry=engine.registry,
+            ids=new_run_id,
+            envelope=engine.envelope,
+        )
+
+    def load_soon(self, held: HeldRun) -> None:
+        """Load the run in the background; it is busy until then."""
+        held.is_busy = True
+        self._engine.spawn(self._load(held))
+
+    def refresh_soon(self, held: HeldRun) -> None:
+        """Read the inbox again, because rows came while the run was busy."""
+        held.is_busy = True
+        held.wants_inbox = False
+        self._engine.spawn(self._refresh(held))
+
+    async def _refresh(self, held: HeldRun) -> None:
+        try:
+            held.inbox = await self._engine.store.read_inbox(held.row.run_id)
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            held.wants_inbox = True
+        held.is_busy = False
+        held.wants_turn = True
+        self._engine.mark(held)
+
+    async def _load(self, held: HeldRun) -> None:
+        engine = self._engine
+        try:
+            if held.replayer is None:
+                replayer = self.new_replayer(held)
+                history = await engine.store.read_history(held.row.run_id)
+                blobs = await engine.store.read_blobs(held.row.run_id)
+                try:
+                    engine.watchdog.run(held.row.workflow_id, replayer.load, history, blobs)
+                except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel
+                    held.replayer = replayer
+                    engine.submit_stuck(held, error)
+                    return
+                held.replayer = replayer
+                for warning in replayer.warnings:
+                    log.warning("%s", warning)
+            if held.recovers and await self._recover(held, held.replayer):
+                return
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            engine.later(engine.options.retry_delay_us, lambda: self.load_soon(held))
+            return
+        held.is_busy = False
+        held.wants_turn = True
+        engine.mark(held)
+
+    async def _recover(self, held: HeldRun, replayer: Replayer) -> bool:
+        """Take up the open steps; True if the run turned out to be poison."""
+        engine, row = self._engine, held.row
+        held.recovers = False
+        if not row.lost and not any(isinstance(w.command, ScheduleStep) for w in replayer.open.values()):
+            return False
+        attempts = await engine.store.read_attempts(row.run_id)
+        tasks = await engine.store.read_tasks(row.run_id)
+        recovery = plan_recovery(
+            held,
+            replayer,
+            attempts,
+            frozenset(task.command for task in tasks),
+            frozenset(item.fact.command for item in held.inbox if item.fact.command is not None),
+            engine.envelope,
+            (replayer.definition.default_retry, engine.options.default_retry),
+            engine.worker_id,
+            engine.clock.now_us(),
+        )
+        losses = recovery.losses
+        if row.lost and not losses:
+            losses = [self._lost_turn(held, attempts)]
+            if losses[0].attempt > POISON_LIMIT:
+                error = PoisonError(f"{POISON_LIMIT} workers were lost during the turn after event {held.seq}")
+                engine.submit_stuck(held, error)
+                return True
+        held.records.extend((loss, _nothing) for loss in losses)
+        held.facts.extend(recovery.facts)
+        for execution, next_at_us in recovery.resume:
+            engine.runner.resume(execution, next_at_us)
+        for execution in recovery.watch:
+            engine.runner.watch(execution)
+        return False
+
+    def _lost_turn(self, held: HeldRun, attempts: list[AttemptRow]) -> AttemptRow:
+        """The record that a worker was lost while this run stood where it stands."""
+        before = [row.attempt for row in attempts if row.command == TURN and row.error == str(held.seq)]
+        now_us = self._engine.clock.now_us()
+        attempt = max(before, default=0) + 1
+        return AttemptRow(
+            held.row.run_id, TURN, attempt, AttemptOutcome.LOST, now_us, now_us, None, str(held.seq), None,
+            self._engine.worker_id,
+        )  # fmt: skip
+
+
+def _nothing() -> None:
+    """What follows a record that nothing waits for."""

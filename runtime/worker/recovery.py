@@ -1,0 +1,128 @@
+"""Going on with the steps of a run that was just loaded: which run again, which wait, which are lost or in doubt (rule H4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from durable.codec import Envelope, record_exception, rebuild_exception
+from durable.commands import ScheduleStep
+from durable.errors import StepInDoubtError, StepLostError
+from durable.history import EventKind, Fact
+from durable.kernel.replayer import Replayer
+from durable.step import RetryPolicy
+from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.worker.execution import Execution, policy_of
+from runtime.worker.held import HeldRun
+
+MAX_LOSSES: Final = 3
+"""After so many workers were lost with a step it fails with ``StepLostError``."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What to do with the open steps of a run.
+
+    Attributes:
+        facts: outcomes that are clear already.
+        losses: records that this worker was not the first one to try.
+        resume: steps to go on with, and when their next attempt is due (None: now).
+        watch: steps that somebody else completes; only their limits are watched here.
+    """
+
+    facts: list[Fact] = field(default_factory=list)
+    losses: list[AttemptRow] = field(default_factory=list)
+    resume: list[tuple[Execution, int | None]] = field(default_factory=list)
+    watch: list[Execution] = field(default_factory=list)
+
+
+def plan_recovery(
+    held: HeldRun,
+    replayer: Replayer,
+    attempts: Sequence[AttemptRow],
+    routed: frozenset[int],
+    answered: frozenset[int],
+    envelope: Envelope,
+    defaults: tuple[RetryPolicy | None, ...],
+    worker_id: str,
+    now_us: int,
+) -> Recovery:
+    """Decide about every open step of a loaded run that is not in flight here.
+
+    Args:
+        attempts: the kept attempts of the run.
+        routed: command numbers of steps that are tasks of other workers.
+        answered: command numbers whose outcome waits in the inbox.
+        defaults: retry policies for steps that have none, in order.
+    """
+    recovery = Recovery()
+    for number, waiter in replayer.open.items():
+        command = waiter.command
+        if not isinstance(command, ScheduleStep) or number in routed or number in answered or number in held.executions:
+            continue
+        own = [row for row in attempts if row.command == number]
+        _plan_step(recovery, held, command, own, waiter.cancel_requested, envelope, defaults, worker_id, now_us)
+    return recovery
+
+
+def _plan_step(
+    recovery: Recovery,
+    held: HeldRun,
+    command: ScheduleStep,
+    rows: list[AttemptRow],
+    cancelled: bool,
+    envelope: Envelope,
+    defaults: tuple[RetryPolicy | None, ...],
+    worker_id: str,
+    now_us: int,
+) -> None:
+    number = command.number
+    assert number is not None
+    last = rows[-1] if rows else None
+    execution = Execution(held, command, policy_of(command, *defaults), rows[0].started_at_us if rows else now_us)
+    if last is not None:
+        _continue_from(execution, rows, last)
+    name = command.name or ""
+    if last is not None and last.outcome is AttemptOutcome.HANDED_OVER:
+        execution.cancel_requested = cancelled
+        recovery.watch.append(execution)
+    elif command.definition.options_.delivery == "at_most_once" and last is not None:
+        doubt = StepInDoubtError(
+            f"step {name!r} was started by worker {last.worker} and its outcome is unknown; it is not run again",
+            step=name,
+        )
+        recovery.facts.append(Fact(EventKind.STEP_FAILED, number, name, None, envelope.seal(record_exception(doubt))))
+    elif cancelled:
+        recovery.facts.append(Fact(EventKind.STEP_CANCELLED, number, name))
+    elif last is not None and last.next_at_us is not None and last.next_at_us > now_us:
+        recovery.resume.append((execution, last.next_at_us))
+    else:
+        if held.row.lost:
+            _count_loss(recovery, execution, worker_id, now_us)
+        if execution.losses >= MAX_LOSSES:
+            lost = StepLostError(f"{execution.losses} workers were lost while step {name!r} ran", step=name)
+            recovery.facts.append(Fact(EventKind.STEP_FAILED, number, name, None, envelope.seal(record_exception(lost))))
+        else:
+            recovery.resume.append((execution, None))
+
+
+def _continue_from(execution: Execution, rows: list[AttemptRow], last: AttemptRow) -> None:
+    ended = [row for row in rows if row.outcome in (AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT)]
+    execution.attempt = max((row.attempt for row in ended), default=0) + 1
+    execution.losses = sum(row.outcome is AttemptOutcome.LOST for row in rows)
+    execution.heartbeat = next((row.heartbeat for row in reversed(rows) if row.heartbeat is not None), None)
+    execution.started_at_us = last.started_at_us
+    if ended and ended[-1].error is not None:
+        execution.last_error = rebuild_exception(ended[-1].error)
+
+
+def _count_loss(recovery: Recovery, execution: Execution, worker_id: str, now_us: int) -> None:
+    execution.losses += 1
+    assert execution.command.number is not None
+    recovery.losses.append(
+        AttemptRow(
+            execution.held.row.run_id, execution.command.number, execution.attempt, AttemptOutcome.LOST,
+            execution.started_at_us, now_us, None, None, execution.heartbeat, worker_id,
+        )
+    )  # fmt: skip

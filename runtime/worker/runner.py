@@ -1,0 +1,398 @@
+"""Runs steps: one attempt after the other, in the loop, in threads or in processes, within limits.
+
+The attempt is a pipeline: wait for a slot, decode, (record the start), call, encode, report. An outcome goes back to the
+engine as a fact. A crash, a lost lease and a shutdown are no attempts (rule H4): they simply leave no fact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel
+
+from durable.codec import Envelope, record_exception, value_codec
+from durable.commands import ScheduleStep
+from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
+from durable.errors import StepCancelledError, StepTimeoutError
+from durable.history import EventKind, Fact, write_detail
+from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
+from runtime.clock import Clock
+from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.worker.execution import Execution, policy_of
+from runtime.worker.isolation import run_in_process
+from runtime.worker.wheel import TimerWheel
+
+if TYPE_CHECKING:
+    from runtime.worker.held import HeldRun
+
+
+class StepHost(Protocol):
+    """The engine, as the runner sees it."""
+
+    def step_ended(self, execution: Execution, fact: Fact) -> None:
+        """A step has its outcome."""
+        ...
+
+    def step_handed_over(self, execution: Execution) -> None:
+        """Somebody else completes the step; nothing of it is in flight here."""
+        ...
+
+    def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
+        """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""
+        ...
+
+    def keep_heartbeat(self, execution: Execution, payload: str) -> None:
+        """Keep heartbeat details in the store."""
+        ...
+
+    def may_start(self) -> bool:
+        """Whether the lease is fresh enough to start an effect."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepLimits:
+    """How many steps run at once.
+
+    Attributes:
+        concurrent: attempts at once in this worker.
+        threads: of them in threads.
+    """
+
+    concurrent: int = 1000
+    threads: int = 64
+
+
+class StepRunner:
+    """The steps in flight of one worker."""
+
+    def __init__(
+        self,
+        host: StepHost,
+        clock: Clock,
+        envelope: Envelope,
+        worker_id: str,
+        limits: StepLimits,
+        default_retry: RetryPolicy | None = None,
+    ) -> None:
+        self._host = host
+        self._clock = clock
+        self._envelope = envelope
+        self._worker_id = worker_id
+        self._limits = limits
+        self._default_retry = default_retry
+        self._wheel = TimerWheel()
+        self._threads: ThreadPoolExecutor | None = None
+        self._waiting: deque[Execution] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        self._loop = asyncio.get_running_loop()
+
+    # -- from the engine ----------------------------------------------------------------------------------
+
+    def start(self, held: HeldRun, command: ScheduleStep, workflow_retry: RetryPolicy | None) -> Execution:
+        """Begin a step that was just scheduled."""
+        execution = Execution(held, command, policy_of(command, workflow_retry, self._default_retry), self._clock.now_us())
+        execution.runner = self
+        assert command.number is not None
+        held.executions[command.number] = execution
+        self._launch(execution)
+        return execution
+
+    def resume(self, execution: Execution, next_at_us: int | None) -> None:
+        """Go on with a step after a restart: at once, or when its retry is due."""
+        assert execution.command.number is not None
+        execution.runner = self
+        execution.held.executions[execution.command.number] = execution
+        if next_at_us is not None and next_at_us > self._clock.now_us():
+            self._wait_until(execution, next_at_us)
+        else:
+            self._launch(execution)
+
+    def cancel(self, execution: Execution) -> None:
+        """The workflow does not want the step any more. A thread is told by its next heartbeat, else it ends by itself."""
+        if execution.cancel_requested:
+            return
+        execution.cancel_requested = True
+        if execution.task is None:
+            if execution.alarm is not None:
+                execution.alarm.cancel()
+            self._report_cancelled(execution)
+        elif not _runs_in_thread(execution):
+            execution.task.cancel()
+
+    def drop(self, execution: Execution) -> None:
+        """The run is not ours any more: stop without a word."""
+        execution.held.executions.pop(execution.command.number or 0, None)
+        execution.held.is_ours = False
+        if execution.alarm is not None:
+            execution.alarm.cancel()
+        if execution.task is not None:
+            execution.task.cancel()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let attempts finish for a while, then cancel them; what is cut off runs again elsewhere."""
+        self._is_stopping = True
+        self._waiting.clear()
+        if self._tasks and grace_seconds > 0:
+            await asyncio.wait(set(self._tasks), timeout=grace_seconds)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5)
+        self._wheel.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def running(self) -> int:
+        """Attempts that are running now."""
+        return len(self._tasks)
+
+    # -- an attempt ---------------------------------------------------------------------------------------
+
+    def _launch(self, execution: Execution) -> None:
+        if self._is_stopping:
+            return
+        if len(self._tasks) >= self._limits.concurrent or not self._host.may_start():
+            self._waiting.append(execution)
+            return
+        execution.alarm = None
+        task = asyncio.get_running_loop().create_task(self._attempt(execution), context=contextvars.Context())
+        execution.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._attempt_ended)
+
+    def launch_waiting(self) -> None:
+        """Start what waited for a slot or for the lease."""
+        while self._waiting and len(self._tasks) < self._limits.concurrent and self._host.may_start():
+            execution = self._waiting.popleft()
+            if execution.cancel_requested:
+                self._report_cancelled(execution)
+            elif execution.held.is_ours:
+                self._launch(execution)
+
+    def _attempt_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()
+        if self._waiting:
+            self.launch_waiting()
+
+    async def _attempt(self, execution: Execution) -> None:
+        definition = execution.command.definition
+        options = definition.options_
+        execution.started_at_us = now_us = self._clock.now_us()
+        execution.timed_out = None
+        try:
+            args, kwargs = definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
+            if options.delivery == "at_most_once" or execution.losses:
+                await self._record_start(execution)
+            current_step.set(execution)
+            limit = execution.limit_us(now_us)
+            if limit is not None:
+                seconds = limit[0] / MICROSECONDS
+                execution.wheel_key = self._wheel.add(seconds, lambda: self._time_out(execution, limit[1], limit[0]))
+            if options.heartbeat_timeout is not None:
+                self._watch_heartbeat(execution)
+            if options.transactional:
+                await self._in_transaction(execution, args, kwargs)
+                return
+            result = await self._call(execution, args, kwargs)
+            plain = definition.result.encode(result)
+            payload = self._envelope.seal(plain, secret=definition.result.has_secrets)
+        except asyncio.CancelledError as error:
+            self._interrupted(execution, error)
+        except CompleteLater:
+            self._hand_over(execution)
+        except BaseException as error:  # noqa: BLE001 - whatever a step raises is its outcome
+            self._failed(execution, error)
+        else:
+            if execution.attempt == 1:
+                detail = None
+            else:
+                detail = write_detail(attempts=execution.attempt)
+            self._report(execution, Fact(EventKind.STEP_COMPLETED, execution.command.number, definition.name, detail, payload))
+        finally:
+            if execution.wheel_key is not None:
+                self._wheel.discard(execution.wheel_key)
+                execution.wheel_key = None
+            execution.task = None
+
+    async def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        definition = execution.command.definition
+        isolation = definition.options_.isolation
+        if isolation == "process":
+            plain = self._envelope.open(execution.command.payload or "{}")
+            return definition.result.decode(await run_in_process(definition, plain, execution.info()))
+        if definition.is_async and isolation == "auto":
+            return await definition.fn(*args, **kwargs)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="durable-step")
+        context = contextvars.copy_context()
+        call = asyncio.run if definition.is_async else None
+        loop = asyncio.get_running_loop()
+        if call is not None:
+            return await loop.run_in_executor(self._threads, lambda: context.run(call, definition.fn(*args, **kwargs)))
+        return await loop.run_in_executor(self._threads, lambda: context.run(definition.fn, *args, **kwargs))
+
+    async def _record_start(self, execution: Execution) -> None:
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        row = self._row(execution, AttemptOutcome.STARTED, None, None)
+        self._host.record_attempt(execution, row, lambda: recorded.done() or recorded.set_result(None))
+        await recorded
+        execution.was_started = True
+
+    # -- outcomes -----------------------------------------------------------------------------------------
+
+    def _report(self, execution: Execution, fact: Fact) -> None:
+        execution.held.executions.pop(execution.command.number or 0, None)
+        if execution.held.is_ours:
+            self._host.step_ended(execution, fact)
+
+    def _report_cancelled(self, execution: Execution) -> None:
+        self._report(execution, Fact(EventKind.STEP_CANCELLED, execution.command.number, execution.command.name))
+
+    def _interrupted(self, execution: Execution, error: asyncio.CancelledError) -> None:
+        if execution.timed_out is not None:
+            self._failed(execution, self._timeout_error(execution))
+        elif execution.cancel_requested:
+            self._report_cancelled(execution)
+        elif self._is_stopping or not execution.held.is_ours:
+            return
+        else:
+            name = execution.command.name or ""
+            self._failed(execution, StepCancelledError(f"step {name!r} cancelled itself: {error}", step=name))
+
+    def _timeout_error(self, execution: Execution) -> StepTimeoutError:
+        name = execution.command.name or ""
+        error = StepTimeoutError(
+            f"step {name!r} took longer than its {execution.timed_out}", step=name, attempts=execution.attempt
+        )
+        error.__cause__ = execution.last_error
+        return error
+
+    def _failed(self, execution: Execution, error: BaseException) -> None:
+        now_us = self._clock.now_us()
+        attempt, policy = execution.attempt, execution.policy
+        next_at_us = None
+        if not execution.is_over and not execution.cancel_requested and policy.allows(attempt, error):
+            delay = to_us(error.delay) if isinstance(error, RetryAfter) else policy.delay_us(attempt)
+            next_at_us = now_us + delay
+            total = execution.total_deadline_us()
+            if total is not None and next_at_us >= total:
+                next_at_us = None
+                execution.last_error = error
+                execution.timed_out = f"total_timeout of {format_duration(total - execution.first_at_us)}"
+                error = self._timeout_error(execution)
+        record = record_exception(error)
+        if next_at_us is None:
+            detail = write_detail(attempts=attempt) if attempt > 1 else None
+            payload = self._envelope.seal(record)
+            self._report(execution, Fact(EventKind.STEP_FAILED, execution.command.number, execution.command.name, detail, payload))
+            return
+        outcome = AttemptOutcome.TIMED_OUT if execution.timed_out else AttemptOutcome.FAILED
+        row = self._row(execution, outcome, next_at_us, record)
+        execution.last_error = error
+        execution.attempt = attempt + 1
+        execution.was_started = False
+        due_us = next_at_us
+        self._host.record_attempt(execution, row, lambda: self._wait_until(execution, due_us))
+
+    def _wait_until(self, execution: Execution, at_us: int) -> None:
+        if self._is_stopping:
+            return
+        if execution.cancel_requested:
+            self._report_cancelled(execution)
+            return
+        execution.alarm = self._clock.call_at(at_us, lambda: self._retry(execution, at_us))
+
+    def _retry(self, execution: Execution, at_us: int) -> None:
+        if self._clock.now_us() < at_us:
+            self._wait_until(execution, at_us)
+        elif execution.held.is_ours:
+            self._launch(execution)
+
+    def _hand_over(self, execution: Execution) -> None:
+        row = self._row(execution, AttemptOutcome.HANDED_OVER, None, None)
+        self._host.record_attempt(execution, row, lambda: self.watch(execution))
+
+    def watch(self, execution: Execution) -> None:
+        """Somebody else completes the step; here only its limits are watched."""
+        execution.runner = self
+        limit = execution.limit_us(execution.started_at_us)
+        if limit is None:
+            execution.held.executions.pop(execution.command.number or 0, None)
+            self._host.step_handed_over(execution)
+            return
+        execution.held.executions[execution.command.number or 0] = execution
+        execution.alarm = self._clock.call_at(
+            execution.started_at_us + limit[0], lambda: self._time_out(execution, limit[1], limit[0])
+        )
+
+    def _row(self, execution: Execution, outcome: AttemptOutcome, next_at_us: int | None, error: str | None) -> AttemptRow:
+        assert execution.command.number is not None
+        ended = None if outcome in (AttemptOutcome.STARTED, AttemptOutcome.HANDED_OVER) else self._clock.now_us()
+        return AttemptRow(
+            execution.held.row.run_id, execution.command.number, execution.attempt, outcome, execution.started_at_us,
+            ended, next_at_us, error, execution.heartbeat, self._worker_id,
+        )  # fmt: skip
+
+    # -- limits and heartbeats ----------------------------------------------------------------------------
+
+    def _time_out(self, execution: Execution, which: str, limit_us: int) -> None:
+        execution.timed_out = f"{which} of {format_duration(limit_us)}"
+        execution.is_over = which == "total_timeout"
+        if execution.task is not None:
+            execution.task.cancel()
+        else:
+            self._failed(execution, self._timeout_error(execution))
+
+    def _watch_heartbeat(self, execution: Execution) -> None:
+        limit = optional_us(execution.command.definition.options_.heartbeat_timeout, "heartbeat_timeout")
+        assert limit is not None
+        execution.beaten_at = asyncio.get_running_loop().time()
+        attempt = execution.attempt
+
+        def check() -> None:
+            if execution.task is None or execution.attempt != attempt:
+                return
+            silence = asyncio.get_running_loop().time() - execution.beaten_at
+            remaining = limit / MICROSECONDS - silence
+            if remaining <= 0:
+                execution.timed_out = f"heartbeat_timeout of {format_duration(limit)}"
+                execution.task.cancel()
+            else:
+                self._wheel.add(remaining, check)
+
+        self._wheel.add(limit / MICROSECONDS, check)
+
+    def open(self, payload: str) -> str:
+        """Plaintext of an envelope."""
+        return self._envelope.open(payload)
+
+    def beat(self, execution: Execution, details: Any) -> None:
+        """A heartbeat, from the loop or from a thread."""
+        codec = value_codec(type(details) if isinstance(details, BaseModel) else Any)
+        payload = self._envelope.seal(codec.encode(details), secret=codec.has_secrets) if details is not None else execution.heartbeat
+        execution.heartbeat = payload
+        if execution.cancel_requested or not execution.held.is_ours:
+            raise asyncio.CancelledError("the step is not wanted any more")
+        self._loop.call_soon_threadsafe(self._beaten, execution, payload)
+
+    def _beaten(self, execution: Execution, payload: str | None) -> None:
+        execution.beaten_at = asyncio.get_running_loop().time()
+        if payload is not None:
+            self._host.keep_heartbeat(execution, payload)
+
+
+def _runs_in_thread(execution: Execution) -> bool:
+    definition = execution.command.definition
+    isolation = definition.options_.isolation
+    return definition.options_.transactional or isolation == "thread" or (isolation == "auto" and not definition.is_async)

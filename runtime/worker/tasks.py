@@ -1,0 +1,180 @@
+"""Steps of other workers' runs: taken from a named queue, run here, their outcome delivered as a message.
+
+A task is a step that was routed to a queue its own worker does not serve. The claim is durable before the call, so it is also the record that an
+at-most-once step may have begun. Between attempts the task goes back to the queue, for whichever worker is free then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from durable.codec import record_exception
+from durable.commands import ScheduleStep
+from durable.errors import StepInDoubtError, StepLostError, StoreUnavailableError
+from durable.history import EventKind, Fact
+from durable.step import StepDefinition
+from runtime.clock import Alarm
+from runtime.store.row import AttemptOutcome, AttemptRow, Change, InboxRow, TaskRow
+from runtime.worker.execution import Execution, policy_of
+from runtime.worker.held import HeldRun
+from runtime.worker.recovery import MAX_LOSSES
+from runtime.worker.runner import StepRunner
+
+if TYPE_CHECKING:
+    from runtime.worker.engine import Engine
+
+log = logging.getLogger("durable.worker")
+
+BATCH: Final = 100
+
+
+class TaskServer:
+    """Serves the worker's queues for others."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        options = engine.options
+        self._runner = StepRunner(
+            self, engine.clock, engine.envelope, engine.worker_id, options.steps, options.default_retry
+        )
+        self._tasks: dict[tuple[str, int], tuple[TaskRow, Execution]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._again = False
+        self._wake: Alarm | None = None
+        self._is_stopped = False
+
+    def changed(self, change: Change) -> None:
+        """The store's listener."""
+        if change.tasks:
+            self.poll()
+
+    def poll(self) -> None:
+        """Look for tasks now."""
+        if self._is_stopped or not self._engine.registry.steps:
+            return
+        if self._looking is not None:
+            self._again = True
+        else:
+            self._looking = self._engine.spawn(self._look())
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more tasks, let those in flight finish for a while."""
+        self._is_stopped = True
+        if self._wake is not None:
+            self._wake.cancel()
+        await self._runner.stop(grace_seconds)
+
+    async def _look(self) -> None:
+        engine = self._engine
+        queues, steps = engine.options.queues, list(engine.registry.steps)
+        try:
+            while not self._is_stopped:
+                self._again = False
+                room = min(BATCH, engine.options.steps.concurrent - len(self._tasks))
+                tasks: list[TaskRow] = []
+                if room > 0 and engine.may_start():
+                    tasks = await engine.store.claim_tasks(engine.worker_id, queues, steps, room, engine.clock.now_us())
+                    for task in tasks:
+                        await self._begin(task)
+                if self._tasks:
+                    await self._cancel_unwanted()
+                if not tasks and not self._again:
+                    self._sleep_until(await engine.store.next_task_at(queues, steps))
+                    return
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            self._sleep_until(engine.clock.now_us() + engine.options.retry_delay_us)
+        finally:
+            self._looking = None
+
+    def _sleep_until(self, at_us: int | None) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = None if at_us is None else self._engine.clock.call_at(at_us, self.poll)
+
+    async def _begin(self, task: TaskRow) -> None:
+        engine = self._engine
+        row = await engine.store.get_run_by_id(task.run_id)
+        if row is None:
+            return
+        definition: StepDefinition[..., object] = engine.registry.steps[task.step]
+        command = ScheduleStep(task.command, definition, task.input, None, task.idempotency_key)
+        held = HeldRun(row, row.seq, row.epoch)
+        rows = await engine.store.read_attempts(task.run_id, task.command)
+        first_at_us = rows[0].started_at_us if rows else engine.clock.now_us()
+        execution = Execution(held, command, policy_of(command, engine.options.default_retry), first_at_us)
+        execution.attempt, execution.losses = task.attempt, task.losses
+        beat = await engine.store.read_heartbeat(task.run_id, task.command)
+        execution.heartbeat = beat[1] if beat is not None else None
+        self._tasks[task.run_id, task.command] = (task, execution)
+        error = self._doubt(task, definition)
+        if error is None:
+            self._runner.resume(execution, None)
+        else:
+            payload = engine.envelope.seal(record_exception(error))
+            self.step_ended(execution, Fact(EventKind.STEP_FAILED, task.command, task.step, None, payload))
+
+    def _doubt(self, task: TaskRow, definition: StepDefinition[..., object]) -> StepInDoubtError | StepLostError | None:
+        if task.losses and definition.options_.delivery == "at_most_once":
+            return StepInDoubtError(
+                f"step {task.step!r} was taken by a worker that is lost, and its outcome is unknown; it is not run again",
+                step=task.step,
+            )
+        if task.losses >= MAX_LOSSES:
+            return StepLostError(f"{task.losses} workers were lost while step {task.step!r} ran", step=task.step)
+        return None
+
+    async def _cancel_unwanted(self) -> None:
+        for key in await self._engine.store.cancelled_tasks(self._engine.worker_id):
+            if key in self._tasks:
+                self._runner.cancel(self._tasks[key][1])
+
+    # -- the runner's host --------------------------------------------------------------------------------
+
+    def step_ended(self, execution: Execution, fact: Fact) -> None:
+        """Deliver the outcome."""
+        task, _ = self._tasks.pop((execution.held.row.run_id, execution.command.number or 0))
+        row = InboxRow(task.workflow_id, task.run_id, None, fact, self._engine.clock.now_us())
+        self._engine.spawn(self._deliver(task, row))
+
+    async def _deliver(self, task: TaskRow, row: InboxRow) -> None:
+        engine = self._engine
+        try:
+            if not await engine.store.finish_task(task, row):
+                log.warning("step %s of run %s went to another worker", task.step, task.run_id)
+        except StoreUnavailableError:
+            engine.later(engine.options.retry_delay_us, lambda: engine.spawn(self._deliver(task, row)) and None)
+        self.poll()
+
+    def step_handed_over(self, execution: Execution) -> None:
+        """Somebody else completes it; the task stays ours until then."""
+
+    def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
+        """A failed attempt gives the task back; a begun one is on record by its claim."""
+        if row.outcome in (AttemptOutcome.STARTED, AttemptOutcome.HANDED_OVER):
+            then()
+            return
+        task, _ = self._tasks.pop((row.run_id, row.command))
+        execution.held.executions.pop(row.command, None)
+        later = replace(task, attempt=row.attempt + 1, available_at_us=row.next_at_us or row.started_at_us)
+        self._engine.spawn(self._postpone(later, row))
+
+    async def _postpone(self, task: TaskRow, row: AttemptRow) -> None:
+        engine = self._engine
+        try:
+            await engine.store.postpone_task(task, row)
+        except StoreUnavailableError:
+            engine.later(engine.options.retry_delay_us, lambda: engine.spawn(self._postpone(task, row)) and None)
+        self.poll()
+
+    def keep_heartbeat(self, execution: Execution, payload: str) -> None:
+        """Keep heartbeat details in the store."""
+        self._engine.keep_heartbeat(execution, payload)
+
+    def may_start(self) -> bool:
+        """Whether the lease is fresh enough to start an effect."""
+        return self._engine.may_start()

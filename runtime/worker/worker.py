@@ -1,0 +1,160 @@
+"""The worker: an engine with its store, lease and housekeeping, as one thing to start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from durable.codec import Envelope, PayloadCodec
+from durable.errors import StoreUnavailableError
+from durable.registry import Registry
+from durable.step import RetryPolicy
+from durable.workflow import WorkflowDefinition
+from runtime.clock import Clock, SystemClock
+from runtime.identifier import new_run_id
+from runtime.store.protocol import Store
+from runtime.store.row import WorkerRow
+from runtime.store.url import open_store
+from runtime.worker.definition import describe_workflow
+from runtime.worker.engine import Engine, EngineOptions
+from runtime.worker.queries import QueryAnswerer
+from runtime.worker.runner import StepLimits
+from runtime.worker.tasks import TaskServer
+from runtime.worker.watchdog import Watchdog
+
+log = logging.getLogger("durable.worker")
+
+
+class Worker:
+    """Runs workflows and steps from a store.
+
+    Args:
+        url: of the store, or an open store, which is then not closed; as for ``Client``.
+        workflows: definitions; the steps of their modules are known with them.
+        steps: more steps, for queues and for undoing after continue-as-new.
+        queues: whose runs and steps it takes.
+        codecs: payload codecs, the same as the clients'.
+        default_retry: policy of steps whose step and workflow have none.
+        max_concurrent_steps: attempts of steps at once.
+        cache_size: parked runs kept in memory; 0 evicts every run after every turn.
+        lease_seconds: silence after which others take over.
+        blocked_seconds: how long workflow code may keep the event loop busy.
+        grace_seconds: how long ``stop`` lets steps finish.
+        recover: take any run that wants a worker; False: only those given to ``serve`` and what they start.
+        clock: for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | Store | None = None,
+        *,
+        workflows: Iterable[WorkflowDefinition[..., Any]] = (),
+        steps: Iterable[Callable[..., Any]] = (),
+        queues: Sequence[str] = ("default",),
+        codecs: Sequence[PayloadCodec] = (),
+        default_retry: RetryPolicy | None = None,
+        max_concurrent_steps: int = 1000,
+        max_threads: int = 64,
+        cache_size: int = 1000,
+        lease_seconds: float = 10.0,
+        blocked_seconds: float = 2.0,
+        grace_seconds: float = 10.0,
+        recover: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        self._owns_store = url is None or isinstance(url, str)
+        self.store: Store = open_store(url) if url is None or isinstance(url, str) else url
+        self.registry = Registry(workflows, steps)
+        self.worker_id = new_run_id()
+        self._codecs = codecs
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._options = EngineOptions(
+            queues=tuple(queues),
+            cache_size=cache_size,
+            steps=StepLimits(max_concurrent_steps, max_threads),
+            default_retry=default_retry,
+        )
+        self._lease_seconds = lease_seconds
+        self._grace_seconds = grace_seconds
+        self._watchdog = Watchdog(blocked_seconds)
+        self._housekeeping: asyncio.Task[None] | None = None
+        self.engine: Engine | None = None
+
+    async def start(self) -> None:
+        """Open the store, take over what dead workers left, begin to serve."""
+        await self.store.open()
+        envelope = Envelope(self._codecs)
+        self._watchdog.start()
+        self.engine = engine = Engine(
+            self.store, self.registry, envelope, self._clock, self.worker_id, self._options, self._watchdog
+        )
+        row = WorkerRow(
+            self.worker_id, socket.gethostname(), os.getpid(), self._clock.now_us(), self._options.queues,
+            tuple(self.registry.workflows),
+        )  # fmt: skip
+        engine.lease = await self.store.join(row, self._lease_seconds)
+        definitions = {name: describe_workflow(d) for name, d in self.registry.workflows.items()}
+        if definitions:
+            await self.store.publish_definitions(definitions)
+        for name, code in engine.code.items():
+            await self.store.unstick(name, code, self._clock.now_us())
+        await self.store.take_over(self._clock.now_us())
+        self._queries = QueryAnswerer(engine)
+        self._tasks = TaskServer(engine)
+        self._unlisten = [self.store.listen(part.changed) for part in (engine.claims, self._queries, self._tasks)]
+        self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
+        engine.claims.poll()
+        self._queries.poll()
+        self._tasks.poll()
+
+    async def _keep_house(self) -> None:
+        engine = self.engine
+        assert engine is not None
+        lease = engine.lease
+        assert lease is not None
+        interval = min(1.0, self._lease_seconds / 4)
+        while True:
+            lease.loop_alive()
+            engine.runner.launch_waiting()
+            try:
+                if await self.store.take_over(self._clock.now_us()):
+                    engine.claims.poll()
+            except StoreUnavailableError as error:
+                log.warning("the store is not available, trying again: %s", error.message)
+            await asyncio.sleep(interval)
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Let steps finish, give runs back, close the store. Idempotent.
+
+        Args:
+            grace_seconds: instead of the worker's own.
+        """
+        engine, self.engine = self.engine, None
+        if engine is None:
+            return
+        for unlisten in self._unlisten:
+            unlisten()
+        await self._tasks.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
+        await engine.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait((self._housekeeping,))
+        self._watchdog.stop()
+        if engine.lease is not None:
+            await engine.lease.end()
+        if self._owns_store:
+            await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()

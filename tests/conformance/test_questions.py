@@ -1,0 +1,73 @@
+"""Open questions to people."""
+
+import pytest
+
+from conformance.build import (
+    COMPLETED,
+    SECOND,
+    STARTED,
+    T0,
+    begin,
+    ended,
+    fact,
+    message,
+    new_run,
+    question,
+    reclaim,
+)
+from durable.handle import RunStatus
+from durable.history import EventKind
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_question_is_open_as_it_was_asked(store):
+    author = await begin(store)
+    asked = question(
+        author.run, 3, kind="approval", detail='{"approvers":["a"]}', deadline_us=T0 + 60 * SECOND
+    )
+    await author.commit(STARTED, questions=[asked])
+    assert await store.questions("w") == [asked]
+
+
+async def test_questions_of_one_workflow_id_or_of_all_come_oldest_first(store):
+    expected = []
+    for workflow_id, asked_at_us in [("a", T0 + 3), ("b", T0 + 1), ("c", T0 + 2)]:
+        author = await begin(store, workflow_id)
+        asked = [question(author.run, 1, asked_at_us), question(author.run, 2, asked_at_us + 10)]
+        await author.commit(STARTED, questions=asked)
+        expected += asked
+    expected.sort(key=lambda one: one.asked_at_us)
+    assert await store.questions() == expected
+    assert await store.questions("b") == [one for one in expected if one.workflow_id == "b"]
+    assert await store.questions("nobody") == []
+
+
+async def test_question_that_was_closed_is_gone(store):
+    author = await begin(store)
+    await author.commit(STARTED, questions=[question(author.run, 1), question(author.run, 2)])
+    await author.commit(fact(EventKind.QUESTION_ANSWERED, 1), closed_questions=[1, 7])
+    assert [open_one.command for open_one in await store.questions("w")] == [2]
+
+
+async def test_question_that_is_asked_and_closed_in_one_turn_never_was(store):
+    author = await begin(store)
+    await author.commit(STARTED, questions=[question(author.run, 1)], closed_questions=[1])
+    assert await store.questions() == []
+
+
+@pytest.mark.parametrize("status", [status for status in RunStatus if status.is_closed])
+async def test_questions_of_a_run_that_ends_are_closed(store, status):
+    author = await begin(store)
+    await author.commit(STARTED, questions=[question(author.run, 1)])
+    await author.commit(COMPLETED, change=ended(status))
+    assert await store.questions() == []
+
+
+async def test_questions_of_the_current_run_are_asked_by_workflow_id(store):
+    author = await begin(store)
+    await author.commit(STARTED, COMPLETED, questions=[question(author.run, 1)], change=ended())
+    await store.start(new_run(on_conflict="replace", messages=[message()]))
+    again = await reclaim(store)
+    await again.commit(STARTED, questions=[question(again.run, 2)])
+    assert await store.questions("w") == [question(again.run, 2)]

@@ -1,0 +1,157 @@
+"""What reaches outside is refused by name, with the remedy, by asyncio's own ways and by anyio's (L1)."""
+
+import asyncio
+import inspect
+import threading
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_process
+import anyio.to_thread
+import pytest
+from simulated_run import SimulatedRun
+
+from durable.errors import AuthorError, DeterminismError
+from durable.kernel.loop import KernelLoop
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def call(method, *arguments):
+    getattr(loop(), method)(*arguments)
+
+
+async def receive_signals():
+    with anyio.open_signal_receiver(2) as signals:
+        async for _ in signals:
+            pass
+
+
+REFUSED = {
+    "to_thread": (lambda: asyncio.to_thread(print), "run_in_executor"),
+    "run_in_executor": (lambda: call("run_in_executor", None, print), "run_in_executor"),
+    "open_connection": (lambda: asyncio.open_connection("localhost", 1), "create_connection"),
+    "open_unix_connection": (lambda: asyncio.open_unix_connection("/tmp/x"), "create_unix_connection"),
+    "start_server": (lambda: asyncio.start_server(print, "localhost", 0), "create_server"),
+    "subprocess_exec": (lambda: asyncio.create_subprocess_exec("true"), "subprocess_exec"),
+    "subprocess_shell": (lambda: asyncio.create_subprocess_shell("true"), "subprocess_shell"),
+    "getaddrinfo": (lambda: call("getaddrinfo", "localhost", 1), "getaddrinfo"),
+    "sock_recv": (lambda: call("sock_recv", None, 1), "sock_recv"),
+    "add_reader": (lambda: call("add_reader", 0, print), "add_reader"),
+    "add_signal_handler": (lambda: call("add_signal_handler", 2, print), "add_signal_handler"),
+    "call_soon_threadsafe": (lambda: call("call_soon_threadsafe", print), "call_soon_threadsafe"),
+    "run_until_complete": (lambda: call("run_until_complete", asyncio.Event().wait), "run_until_complete"),
+    "run_forever": (lambda: call("run_forever"), "run_forever"),
+    "stop": (lambda: call("stop"), "stop"),
+    "close": (lambda: call("close"), "close"),
+    "set_task_factory": (lambda: call("set_task_factory", None), "set_task_factory"),
+    "set_debug": (lambda: call("set_debug", True), "set_debug"),
+    "anyio to_thread": (lambda: anyio.to_thread.run_sync(print), "anyio.to_thread.run_sync"),
+    "anyio to_process": (lambda: anyio.to_process.run_sync(print), "subprocess_exec"),
+    "anyio run_process": (lambda: anyio.run_process(["true"]), "subprocess_exec"),
+    "anyio open_process": (lambda: anyio.open_process("true"), "subprocess_shell"),
+    "anyio connect_tcp": (lambda: anyio.connect_tcp("localhost", 1), "getaddrinfo"),
+    "anyio connect_tcp to an address": (lambda: anyio.connect_tcp("127.0.0.1", 1), "create_connection"),
+    "anyio listener": (lambda: anyio.create_tcp_listener(local_host="localhost"), "getaddrinfo"),
+    "anyio open_file": (lambda: anyio.open_file("/tmp/x"), "anyio.to_thread.run_sync"),
+    "anyio Path": (lambda: anyio.Path("/tmp/x").read_text(), "anyio.to_thread.run_sync"),
+    "anyio wait_readable": (lambda: anyio.wait_readable(0), "add_reader"),
+    "anyio signals": (receive_signals, "add_signal_handler"),
+}
+
+
+@pytest.mark.parametrize(("begin", "operation"), REFUSED.values(), ids=REFUSED)
+def test_reaching_outside_is_refused_by_name_with_a_remedy(begin, operation):
+    simulated = SimulatedRun()
+
+    async def body():
+        await begin()
+
+    simulated.spawn(body())
+    with pytest.raises(DeterminismError) as caught:
+        simulated.drain()
+    error = caught.value
+    assert operation in error.data["operation"]
+    assert error.data["operation"] in str(error)
+    assert error.data["remedy"] in str(error)
+    assert simulated.loop.violation is error
+    assert simulated.loop.evict() == 0
+
+
+@pytest.mark.parametrize(("begin", "operation"), [REFUSED["to_thread"], REFUSED["anyio to_thread"]])
+def test_refusal_decides_although_the_code_swallows_it(begin, operation):
+    simulated = SimulatedRun()
+
+    async def body():
+        try:
+            await begin()
+        except BaseException:
+            return "swallowed"
+
+    task = simulated.spawn(body())
+    with pytest.raises(DeterminismError, match=operation):
+        simulated.drain()
+    assert not task.done() or task.result() == "swallowed"
+
+
+def test_first_violation_is_the_one_that_is_kept():
+    simulated = SimulatedRun()
+
+    async def body():
+        for method in ("stop", "close"):
+            with pytest.raises(DeterminismError):
+                getattr(loop(), method)()
+
+    simulated.spawn(body())
+    with pytest.raises(DeterminismError, match="loop.stop"):
+        simulated.drain()
+
+
+def test_no_method_of_an_event_loop_is_left_unimplemented():
+    def is_method(member):
+        return inspect.isfunction(member)
+
+    stock = dict(inspect.getmembers(asyncio.AbstractEventLoop, is_method))
+    ours = dict(inspect.getmembers(KernelLoop, is_method))
+    left = [name for name, method in stock.items() if not name.startswith("_") and ours[name] is method]
+    assert left == []
+
+
+def test_foreign_thread_is_refused_with_an_ordinary_error():
+    simulated = SimulatedRun()
+    errors = []
+
+    def intrude():
+        for wake in (
+            lambda: simulated.loop.call_soon_threadsafe(print),
+            lambda: anyio.from_thread.run_sync(print, token=token),
+        ):
+            try:
+                wake()
+            except AuthorError as error:
+                errors.append(str(error))
+
+    async def body():
+        return anyio.lowlevel.current_token()
+
+    token = simulated.run(body())
+    thread = threading.Thread(target=intrude)
+    thread.start()
+    thread.join()
+    assert len(errors) == 2
+    assert all(
+        "loop.call_soon_threadsafe() was called from outside the workflow" in error for error in errors
+    )
+    assert all("remedy: send the run a message" in error for error in errors)
+    assert simulated.loop.violation is None
+
+
+def test_thread_of_the_worker_may_still_use_anyio_threads():
+    async def outer():
+        return await anyio.to_thread.run_sync(lambda: "threaded")
+
+    SimulatedRun()
+    assert anyio.run(outer) == "threaded"
