@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic_core import to_json
+
 from durable.history import Event, EventKind
 
 if TYPE_CHECKING:
+    from durable.codec import ValueCodec
     from durable.step import StepDefinition
     from durable.workflow import WorkflowDefinition
 
@@ -184,6 +187,7 @@ class AskQuestion(Command):
     """Ask people something; ``name`` is the question's key.
 
     Attributes:
+        codec: of the answer.
         question: ``question`` or ``approval``.
         prompt: in words.
         schema: JSON schema text of the answer.
@@ -191,7 +195,7 @@ class AskQuestion(Command):
         about: JSON text of assignees, approvers, context, notify; or None.
     """
 
-    __slots__ = ("about", "deadline_us", "prompt", "question", "schema")
+    __slots__ = ("about", "codec", "deadline_us", "prompt", "question", "schema")
     kind = EventKind.QUESTION_ASKED
 
     def __init__(
@@ -200,7 +204,7 @@ class AskQuestion(Command):
         key: str,
         question: str,
         prompt: str,
-        schema: str,
+        codec: ValueCodec,
         deadline_us: int | None,
         about: str | None,
         detail: str | None,
@@ -208,7 +212,8 @@ class AskQuestion(Command):
         super().__init__(number, key, detail)
         self.question = question
         self.prompt = prompt
-        self.schema = schema
+        self.codec = codec
+        self.schema = to_json(codec.json_schema()).decode()
         self.deadline_us = deadline_us
         self.about = about
 

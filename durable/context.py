@@ -288,7 +288,12 @@ class Context:
         )
         deadline_us = self._deadline(timeout)
         waiter = ask(self._run, "question", prompt, schema, key, deadline_us, about)
-        return await self._answer(waiter, prompt, deadline_us, default)
+        if not await self._is_answered(waiter, deadline_us):
+            if default is _UNSET:
+                raise QuestionTimeoutError(f"nobody answered in time: {prompt}", prompt=prompt)
+            return default
+        answer, _, _ = waiter.result()
+        return answer
 
     async def ask_approval(
         self,
@@ -319,7 +324,9 @@ class Context:
         )
         deadline_us = self._deadline(timeout)
         waiter = ask(self._run, APPROVAL, prompt, Verdict, key, deadline_us, about)
-        verdict, by, at_us = await self._answer(waiter, prompt, deadline_us, _UNSET)
+        if not await self._is_answered(waiter, deadline_us):
+            raise QuestionTimeoutError(f"nobody decided in time: {prompt}", prompt=prompt)
+        verdict, by, at_us = waiter.result()
         if not verdict.approved:
             said = f": {verdict.comment}" if verdict.comment else ""
             raise ApprovalRejectedError(f"{by} rejected {prompt!r}{said}", by=by, comment=verdict.comment)
@@ -329,14 +336,11 @@ class Context:
         limit = optional_us(timeout, "timeout")
         return None if limit is None else self._run.now_us + limit
 
-    async def _answer(self, waiter: Waiter, prompt: str, deadline_us: int | None, default: Any) -> Any:
+    async def _is_answered(self, waiter: Waiter, deadline_us: int | None) -> bool:
         if deadline_us is None:
-            return await waiter
-        if not await self._in_time(waiter, deadline_us, "question"):
-            if default is _UNSET:
-                raise QuestionTimeoutError(f"nobody answered in time: {prompt}", prompt=prompt)
-            return default
-        return waiter.result()
+            await waiter
+            return True
+        return await self._in_time(waiter, deadline_us, "question")
 
     async def _in_time(self, future: asyncio.Future[Any], deadline_us: int, name: str) -> bool:
         """Wait for a future or for a timer; the loser is cancelled. True if the future is done."""

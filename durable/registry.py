@@ -88,11 +88,9 @@ class Registry:
 
     def modules(self) -> list[ModuleType]:
         """The modules of the definitions, in order of registration: where recorded classes are looked for first."""
-        names = dict.fromkeys(
-            definition.fn.__module__
-            for definition in (*self.workflows.values(), *self.steps.values())
-            if hasattr(definition.fn, "__module__")
-        )
+        functions: list[Any] = [d.fn for d in self.workflows.values()]
+        functions += [d.fn for d in self.steps.values()]
+        names = dict.fromkeys(fn.__module__ for fn in functions if hasattr(fn, "__module__"))
         return [sys.modules[name] for name in names if name in sys.modules]
 
 

@@ -199,7 +199,7 @@ class StepDefinition(Generic[P, R]):
             raise DefinitionError(f"expected a function, got {fn!r}")
         self.fn: Callable[P, Any] = fn
         self.__wrapped__ = fn
-        self.name = name if name is not None else step_name(fn)
+        self.name: str = name if name is not None else step_name(fn)
         if not self.name or "\0" in self.name:
             raise DefinitionError(f"expected the name of a step to be a non-empty text, got {self.name!r}")
         self.is_async = _is_async(fn)
@@ -259,7 +259,7 @@ class StepDefinition(Generic[P, R]):
         if instance is None:
             return self
         bound = self.options()
-        bound.fn = self.fn.__get__(instance, owner)  # type: ignore[attr-defined]
+        bound.fn = self.fn.__get__(instance, owner)
         bound.arguments = ArgumentsCodec(bound.fn, owner=self.name)
         return bound
 

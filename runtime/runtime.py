@@ -43,6 +43,7 @@ class Runtime(Client):
         store = open_store(url) if url is None or isinstance(url, str) else url
         chosen: Clock = clock if clock is not None else SystemClock()
         super().__init__(store, codecs=codecs, actor=actor, clock=chosen)
+        self._recovers = recover
         self._closes_store = url is None or isinstance(url, str)
         self.worker = Worker(
             store, workflows=workflows, steps=steps, queues=queues, codecs=codecs, default_retry=default_retry,
@@ -54,6 +55,11 @@ class Runtime(Client):
         """Open the store and begin to serve."""
         await super().open()
         await self.worker.start()
+
+    def started(self, run_id: str) -> None:
+        """With ``recover=False`` what is started here is served here."""
+        if not self._recovers:
+            self.worker.serve(run_id)
 
     async def close(self) -> None:
         """Let steps finish, give runs back, close the store."""

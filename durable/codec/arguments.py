@@ -158,11 +158,21 @@ class ArgumentsCodec:
         return pieces
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        keywords = self._keywords_name
+        namesakes = {}
+        if keywords:  # before Python 3.13 inspect does not know that they may be called like a positional one
+            only = {one.name for one in self._positional if one.kind is Parameter.POSITIONAL_ONLY}
+            namesakes = {name: kwargs[name] for name in kwargs.keys() & only}
         try:
-            return self._signature.bind(*args, **kwargs).arguments
+            others = {name: value for name, value in kwargs.items() if name not in namesakes}
+            bound = self._signature.bind(*args, **others).arguments
         except TypeError as error:
             message = f"{self.owner}() {error}"
             raise TypeError(message) from None
+        if namesakes:
+            given = bound.get(keywords, {}).keys() | namesakes.keys()
+            bound[keywords] = {name: value for name, value in kwargs.items() if name in given}
+        return bound
 
     def _blame(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise the error of the first argument that cannot be written, with its name in the path."""
@@ -265,6 +275,11 @@ class ArgumentsCodec:
     @cached_property
     def _positional(self) -> list[Parameter]:
         return [one for one in self._parameters if one.kind in _POSITIONAL]
+
+    @cached_property
+    def _keywords_name(self) -> str:
+        """The name of ``**kwargs``; empty if there is none."""
+        return next((one.name for one in self._parameters if one.kind is Parameter.VAR_KEYWORD), "")
 
     @cached_property
     def _by_keyword(self) -> set[str]:

@@ -95,13 +95,17 @@ def _parts(sent: Any, received: Any) -> Iterable[_Part] | None:  # noqa: PLR0911
 
 
 def _entries(sent: Any, received: Any) -> Iterable[_Part]:
-    for (key, value), (other_key, other) in zip_longest(
-        sent.items(), received.items(), fillvalue=(ABSENT, ABSENT)
-    ):
-        known = other_key if key is ABSENT else key
-        place = known if isinstance(known, str | int) else str(known)
-        yield place, key, other_key
-        yield place, value, other
+    if len(sent) != len(received):
+        for key in [*sent, *received]:
+            if key not in received or key not in sent:
+                yield _place(key), sent.get(key, ABSENT), received.get(key, ABSENT)
+    for (key, value), (other_key, other) in zip(sent.items(), received.items(), strict=False):
+        yield _place(key), key, other_key
+        yield _place(key), value, other
+
+
+def _place(key: Any) -> str | int:
+    return key if isinstance(key, str | int) else str(key)
 
 
 def _model_parts(sent: Any, received: Any) -> Iterable[_Part]:

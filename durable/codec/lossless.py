@@ -103,7 +103,9 @@ class _Rewriter:
         if "config" in result or result["type"] in ("model", "dataclass", "typed-dict"):
             result["config"] = {**result.get("config", {}), **CONFIG}
         special = _SPECIAL.get(result["type"])
-        return special(self, result) if special else result
+        if special:
+            result = special(self, result)
+        return {**result, "ref": schema["ref"]} if "ref" in schema else result
 
     def _child(self, key: str, value: Any, path: Path) -> Any:
         if key == "computed_fields":
@@ -189,8 +191,9 @@ class _Rewriter:
         return {
             "type": "json-or-python",
             "json_schema": core_schema.no_info_plain_validator_function(_member_of(cls)),
-            "python_schema": schema,
+            "python_schema": {"type": "any"},
             "serialization": core_schema.plain_serializer_function_ser_schema(_name_of_member),
+            "metadata": {MEMBER_MARK: cls},
         }
 
     def _union(self, schema: Schema) -> Schema:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ TAG: Final = "$type"
 """Key that names the class of a value where a union alone would not tell (see ``durable.codec.union``)."""
 
 UNTAGGED: Final = "untagged"
-"""Label of the values of such a union that carry no tag."""
+"""Begins the labels of values of such a union that carry no tag."""
 
 TAGGED: Final = frozenset({TAG, "value"})
 """The keys of a tagged value."""
@@ -53,7 +53,10 @@ def named(path: Path, whole: str = "the value") -> str:
 
 def short(value: Any) -> str:
     """A bounded ``repr`` that never raises."""
-    return _REPR.repr(value)
+    try:
+        return _REPR.repr(value)
+    except Exception:  # noqa: BLE001 - the repr of a user's class, or of an integer with too many digits
+        return f"<{type(value).__name__}>"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -120,21 +123,27 @@ _ABSENT: Final = frozenset({"missing", "missing_argument"})
 def _user_path(detail: ErrorDetails, raw: Any) -> Path:
     """The location without the labels of union members and of tags, which the user never wrote.
 
-    What is part of the value can be followed through the raw JSON; a label cannot, unless it is the last part
-    and names a field that is missing.
+    What is part of the value can be followed through the raw JSON, to the input of the error at its end. A label
+    cannot, or leads elsewhere.
     """
-    path: list[str | int] = []
-    for part in detail["loc"]:
-        if isinstance(raw, dict) and part in raw:
-            if not (part == "value" and raw.keys() == TAGGED):
-                path.append(part)
-            raw = raw[part]
-        elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
-            path.append(part)
-            raw = raw[part]
-        elif detail["type"] in _ABSENT and part is detail["loc"][-1]:
-            path.append(part)
-    return tuple(path)
+    ways = list(_ways(detail["loc"], raw, is_absent=detail["type"] in _ABSENT))
+    return next((path for path, found in ways if found == detail["input"]), ways[0][0])
+
+
+def _ways(loc: Path, raw: Any, *, is_absent: bool) -> Iterator[tuple[Path, Any]]:
+    """The readings of a location, likely ones first, with the part of the JSON that each ends at."""
+    if not loc:
+        yield (), raw
+        return
+    part, rest = loc[0], loc[1:]
+    is_key = isinstance(raw, dict) and part in raw
+    if is_key or (isinstance(raw, list) and isinstance(part, int) and part < len(raw)):
+        is_tagged = is_key and part == "value" and raw.keys() == TAGGED
+        for path, found in _ways(rest, raw[part], is_absent=is_absent):
+            yield path if is_tagged else (part, *path), found
+    elif is_absent and not rest:
+        yield (part,), raw
+    yield from _ways(rest, raw, is_absent=is_absent)
 
 
 def _words(subject: Subject, path: Path, found: list[ErrorDetails]) -> str:
@@ -145,12 +154,13 @@ def _words(subject: Subject, path: Path, found: list[ErrorDetails]) -> str:
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         name = str(path[-1]) if path else ""
         if len(path) == 1 and subject.names:
-            known = subject.names.values()
-            return f"expected one of {', '.join(known)}, got {name!r}{did_you_mean(name, known)}"
+            names = subject.names.values()
+            return f"expected one of {', '.join(names)}, got {name!r}{did_you_mean(name, names)}"
         return f"expected {subject.named(path[:-1])} to have no {name!r}"
     if first["type"] == "union_tag_invalid":
-        tags = str(first["ctx"]["expected_tags"]).replace(f", '{UNTAGGED}'", "")
-        return f"expected {where} to be of type {tags}, got {first['ctx']['tag']!r}"
+        tags = str(first["ctx"]["expected_tags"]).split(", ")
+        known = ", ".join(tag for tag in tags if not tag.startswith(f"'{UNTAGGED}"))
+        return f"expected {where} to be of type {known}, got {first['ctx']['tag']!r}"
     got = "" if subject.hide else f", got {short(first['input'])}"
     wanted = [detail["msg"].removeprefix("Input should be ") for detail in found if _says_what(detail)]
     if wanted:

@@ -168,10 +168,14 @@ def group(found: list[Member]) -> list[Group]:
 
 
 def is_told_by_json(groups: list[Group]) -> bool:
-    """Whether the kind of JSON alone says which group a value belongs to."""
+    """Whether the kind of JSON alone says which group a value belongs to.
+
+    Classes that stand for a text or a number of their own (dates, decimals, enums) never are told: pydantic
+    reads them from several kinds.
+    """
     seen: set[str | None] = {None}
     for one in groups:
-        if seen & one.kinds:
+        if seen & one.kinds or not (one.cls in _BARE or one.kinds <= {"array", "object"}):
             return False
         seen |= one.kinds
     return True
@@ -188,11 +192,12 @@ def tagged(groups: list[Group], hoist: Callable[[Schema], Schema]) -> Schema:
     references = [one._replace(schema=hoist(one.schema)) for one in groups]
     is_bare = {one.label: one.cls in _BARE for one in references}
     reading: Schema = {one.label: _read_tagged(one) for one in references}
+    reading |= {_bare_label(one): one.schema for one in references if is_bare[one.label]}
     reading[UNTAGGED] = {"type": "union", "choices": [one.schema for one in references]}
     writing = {one.label: one.schema if is_bare[one.label] else _write_tagged(one) for one in references}
     return {
         "type": "json-or-python",
-        "json_schema": {"type": "tagged-union", "choices": reading, "discriminator": read_label},
+        "json_schema": {"type": "tagged-union", "choices": reading, "discriminator": _reader(references)},
         "python_schema": {"type": "any"},
         "serialization": {
             "type": "function-plain",
@@ -203,9 +208,20 @@ def tagged(groups: list[Group], hoist: Callable[[Schema], Schema]) -> Schema:
     }
 
 
-def read_label(raw: Any) -> str:
-    """The label of a tagged value, or ``UNTAGGED``."""
-    return str(raw[TAG]) if isinstance(raw, dict) and raw.keys() == TAGGED else UNTAGGED
+def _bare_label(one: Group) -> str:
+    return f"{UNTAGGED} {one.label}"
+
+
+def _reader(groups: list[Group]) -> Callable[[Any], str]:
+    """The label of raw JSON: of its tag, or of the member that its kind means without one."""
+    bare = {one.cls: _bare_label(one) for one in groups if one.cls in _BARE}
+
+    def read_label(raw: Any) -> str:
+        if isinstance(raw, dict) and raw.keys() == TAGGED:
+            return str(raw[TAG])
+        return bare.get(type(raw), UNTAGGED)
+
+    return read_label
 
 
 def _label_of(groups: list[Group]) -> Callable[[Any], str | None]:

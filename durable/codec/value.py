@@ -89,9 +89,12 @@ class ValueCodec:
         machine = self.machine
         if machine.is_closed(value):
             try:
-                return machine.to_json(value).decode()
-            except PydanticSerializationError:
-                pass  # a lone surrogate, or too deep: found again and explained below
+                text = machine.to_json(value)
+                if len(text) > _LONGEST_INT:  # there is room for an integer that the parser refuses
+                    machine.validate_json(text)
+                return text.decode()
+            except (PydanticSerializationError, ValidationError):
+                pass  # that, or a lone surrogate: found again and explained below
         return self.encode_at((), value)
 
     def encode_at(self, root: Path, value: Any) -> str:
@@ -161,6 +164,9 @@ class _IntCodec(_PrimitiveCodec):
             return str(value)
         return super().encode(value)
 
+
+_LONGEST_INT: Final = 4300
+"""So many digits are read by the parser, and by Python."""
 
 _BIG: Final = 1 << 63
 """Larger integers have limits of their own in Python and in the parser."""

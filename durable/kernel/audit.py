@@ -1,13 +1,14 @@
 """Effects announced by the interpreter: files, sockets, processes and threads, through an audit hook (G3).
 
-The hook is called for every audited event of the process and can never be removed, so it does the least that it can:
-look the event up, and ask whether a kernel loop runs on this thread. Only then does it look at the stack.
+The hook is called for every audited event of the process and can never be removed, so it does the least that
+it can: look the event up, and ask whether a kernel loop runs on this thread. Only then does it look at the
+stack.
 
-Not every effect under workflow code is the author's doing. Imports, log handlers, warnings, tracebacks, time zones,
-debuggers and finalizers touch files whenever they like; anything below one of them is left alone, and so is whatever
-this package itself does on the author's behalf. A file event counts only if the innermost frame that belongs to no
-library is of a workflow module. C code has no frame: time zones, tracebacks and packages are also read from C, and are
-recognized by what is read.
+Not every effect under workflow code is the author's doing. Imports, log handlers, warnings, tracebacks, time
+zones, debuggers and finalizers touch files whenever they like; anything below one of them is left alone, and
+so is whatever this package itself does on the author's behalf. A file event counts only if the innermost
+frame that belongs to no library is of a workflow module. C code has no frame: time zones, tracebacks and
+packages are also read from C, and are recognized by what is read.
 
 At interpreter shutdown module globals may be gone while the hook is still called, so it uses none of its own.
 """
@@ -50,7 +51,7 @@ def make_hook(files: Container[str], report: Report) -> Hook:
         rule = find_rule(event)
         if rule is None:
             return
-        loop = running_loop()
+        loop: Any = running_loop()
         if not is_instance(loop, kernel_loop) or loop.unguarded:
             return
         found = offender(event, rule, arguments, caller(1), files)
@@ -95,7 +96,7 @@ def _find_offender(
 
 
 def _is_code_or_zone(path: Any, mode: str | None, flags: int) -> bool:
-    """Tell whether a file is read that comes with the interpreter, a package, the source code or the time zones."""
+    """Tell whether a file is read that comes with Python or a package, or is source code or a time zone."""
     if flags & _WRITING if mode is None else not set("wax+").isdisjoint(mode):
         return False
     if not isinstance(path, (str, bytes)):

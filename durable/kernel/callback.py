@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from math import isnan
+from math import isnan, ulp
 from typing import Any, Final, Protocol
 
 NEVER_US: Final = 2**53
@@ -49,11 +49,11 @@ class TimerHandle(Handle):
     """A callback waiting for its time.
 
     Attributes:
-        deadline_us: when, on the loop's clock.
+        deadline: when, on the loop's clock, in seconds.
         number: the command that started its timer; 0 where none is running (any more).
     """
 
-    __slots__ = ("deadline_us", "number", "owner")
+    __slots__ = ("deadline", "number", "owner")
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class TimerHandle(Handle):
         args: tuple[Any, ...],
         context: Context,
         owner: TimerOwner,
-        deadline_us: int,
+        deadline: float,
     ) -> None:
         super().__init__(callback, args, context)
         self.owner = owner
-        self.deadline_us = deadline_us
+        self.deadline = deadline
         self.number = 0
 
     def cancel(self) -> None:
@@ -77,7 +77,7 @@ class TimerHandle(Handle):
 
     def when(self) -> float:
         """Return the deadline on the loop's clock, in seconds."""
-        return self.deadline_us / 1e6
+        return self.deadline
 
 
 def describe(callback: Callable[..., object]) -> str:
@@ -86,10 +86,9 @@ def describe(callback: Callable[..., object]) -> str:
 
 
 def microseconds(seconds: float) -> int:
-    """Return the least whole number whose millionth, as a float, is not under ``seconds`` (K8); not below 0.
+    """Round up to whole microseconds (K8), and to 0 what is less.
 
-    Rounding up alone is not enough: whoever asks the clock after the timer has fired must find the deadline
-    reached, or will start another timer.
+    What a sum of floats is off by does not count: half a minute from any moment on is half a minute.
 
     Raises:
         ValueError: not a number.
@@ -101,4 +100,4 @@ def microseconds(seconds: float) -> int:
     if seconds * 1e6 >= NEVER_US:
         return 2 * NEVER_US
     value = round(seconds * 1e6)
-    return value + 1 if value / 1e6 < seconds else value
+    return value + 1 if seconds - value / 1e6 > 2 * ulp(seconds) else value

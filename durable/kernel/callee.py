@@ -1,8 +1,8 @@
-"""Which forbidden callable is being called: the rules that are seen at the call, looked up in the modules they name.
+"""Which forbidden callable is being called: the rules that are seen at the call, by the objects they name.
 
-C functions compare by what they are bound to, so ``datetime.now`` is found under any alias. The functions of module
-``random`` are methods of one hidden generator: they are forbidden for that generator and for those of the operating
-system, and free for an author's own ``Random(seed)``.
+C functions compare by what they are bound to, so ``datetime.now`` is found under any alias. The functions of
+module ``random`` are methods of one hidden generator: they are forbidden for that generator and for those of
+the operating system, and free for an author's own ``Random(seed)``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Callees:
     """Forbidden callables by identity.
 
     Attributes:
-        by_kind: for each type of callable, the rules by callable; bound methods are looked up by their function.
+        by_kind: the rules by callable, for each type of callable; bound methods go by their function.
         originals: (module, name) of plain functions and bound methods, to the object: what can be wrapped.
     """
 

@@ -35,7 +35,7 @@ from asyncio.events import _get_running_loop
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from durable.kernel.refusal import ClosedOutside
+from durable.kernel.refusal import THREAD, ClosedOutside
 
 if TYPE_CHECKING:
     from durable.kernel.loop import KernelLoop
@@ -205,5 +205,5 @@ def _deliver_cancellation(scope: Any, origin: Any) -> Any:
 def _run_sync_in_worker_thread(*args: Any, **kwargs: Any) -> Any:
     loop = _kernel_loop()
     if loop is not None:
-        raise loop.refuse("anyio.to_thread.run_sync()", "needs a thread")
+        raise loop.refuse("anyio.to_thread.run_sync()", THREAD)
     return _stock["run_sync_in_worker_thread"](*args, **kwargs)

@@ -45,9 +45,10 @@ class Generators:
 
 
 def close_generator(generator: Any) -> bool:
-    """Close a generator whose run is being evicted, up to where its ``finally`` waits, and say whether it obeyed.
+    """Close a generator of an evicted run, up to where its ``finally`` waits, and say whether it obeyed.
 
-    One that a closed coroutine was waiting for is left as it is: before 3.13 Python takes it to be running still.
+    One that a closed coroutine was waiting for is left as it is: before 3.13 Python takes it to be running
+    still.
     """
     if generator.ag_running:
         return True

@@ -1,15 +1,16 @@
-"""The guard: stops clocks, randomness, I/O and threads while workflow code runs, at the line where it reaches for them.
+"""The guard: stops clocks, randomness, I/O and threads in workflow code, at the line that reaches for them.
 
-Three senses feed one verdict. Calls made by workflow code itself are seen by ``sys.monitoring`` on the code objects of
-workflows (``monitor``), or on Python 3.11 by wrappers in their modules (``wrapper``). Effects at any depth are seen by an
-audit hook (``audit``). What the event loop is asked for, it refuses by itself (``refusal``). The table of what is forbidden
-is ``rules``; which code is workflow code is in ``watchlist``.
+Three senses feed one verdict. Calls made by workflow code itself are seen by ``sys.monitoring`` on the code
+objects of workflows (``monitor``), or on Python 3.11 by wrappers in their modules (``wrapper``). Effects at
+any depth are seen by an audit hook (``audit``). What the event loop is asked for, it refuses by itself
+(``refusal``). The table of what is forbidden is ``rules``; which code is workflow code is in ``watchlist``.
 
-A hit counts only while a kernel loop runs on this thread and outside ``ctx.unguarded()``: steps, other threads and the
-worker are never disturbed. It raises ``DeterminismError`` and leaves it in ``loop.violation``, which decides even when
-workflow code swallows the exception (G1).
+A hit counts only while a kernel loop runs on this thread and outside ``ctx.unguarded()``: steps, other
+threads and the worker are never disturbed. It raises ``DeterminismError`` and leaves it in
+``loop.violation``, which decides even when workflow code swallows the exception (G1).
 
-No sense sees everything; docs/determinism.md says what gets through, and the linter reads the same table (G4).
+No sense sees everything; docs/determinism.md says what gets through, and the linter reads the same table
+(G4).
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ def install() -> None:
 def profile_everything(on: bool) -> None:  # noqa: FBT001 (a switch, and its only argument)
     """Switch the profile function of this thread on or off; a test harness does so around each activation.
 
-    It sees the calls that wrappers cannot, ``datetime.now`` above all, and matters only on Python 3.11. The interpreter
-    switches it off when it raises. A profiler that is active already is left alone.
+    It sees the calls that wrappers cannot, ``datetime.now`` above all, and matters only on Python 3.11. The
+    interpreter switches it off when it raises. A profiler that is active already is left alone.
     """
     _guard.set_profile(on=on)

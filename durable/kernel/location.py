@@ -1,7 +1,7 @@
 """Whose code a frame belongs to, and where it stands, in the words of error messages.
 
-Code is told apart by file name: the standard library, installed packages, this package, and everything else, which
-is the user's. The answer for a file never changes, so it is kept.
+Code is told apart by file name: the standard library, installed packages, this package, and everything else,
+which is the user's. The answer for a file never changes, so it is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Owner(Enum):
     USER = "user"
     LIBRARY = "library"
     MACHINE = "this package"
-    QUIET = "library code that may touch the outside at any time: imports, logs, tracebacks, time zones, debuggers"
+    QUIET = "library code that touches the outside when it likes: imports, logs, tracebacks, debuggers"
 
 
 _STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 (compared with plain file names)

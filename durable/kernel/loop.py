@@ -27,7 +27,7 @@ from durable.errors import DeterminismError, ReadOnlyError
 from durable.kernel import compat
 from durable.kernel.callback import NEVER_US, Handle, TimerHandle, describe, microseconds
 from durable.kernel.generator import Generators, close_generator, leave_alone
-from durable.kernel.refusal import EAGER_START, ClosedOutside
+from durable.kernel.refusal import EAGER, ClosedOutside
 from durable.kernel.task import KernelFuture, KernelTask, close_task
 
 if sys.version_info >= (3, 12):
@@ -92,6 +92,7 @@ class KernelLoop(ClosedOutside):
         self._ready: deque[Handle] = deque()
         self._parked: list[Handle] = []
         self._timers: dict[int, TimerHandle] = {}
+        self._reached = 0.0
         self._created = 0
         self._tasks: dict[int, KernelTask[Any]] = {}
         self._generators = Generators()
@@ -166,8 +167,12 @@ class KernelLoop(ClosedOutside):
     # -- callbacks and timers -----------------------------------------------------------------------------
 
     def time(self) -> float:
-        """Return the time since the start of the run, in seconds; it stands still during a drain."""
-        return self.elapsed_us / 1e6
+        """Return the time since the start of the run, in seconds; it stands still during a drain.
+
+        It is the deadline of the timer that has just fired where floats make a difference of the two:
+        anyio, for one, would find that it has woken too early.
+        """
+        return max(self.elapsed_us / 1e6, self._reached)
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
         """Put a callback at the end of the queue."""
@@ -190,23 +195,28 @@ class KernelLoop(ClosedOutside):
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:
         """Put a callback into the queue once a durable timer fires; at once if no seconds are to pass."""
-        return self._call_in(microseconds(delay), callback, args, context)
+        return self._call_in(microseconds(delay), self.time() + delay, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:
         """Put a callback into the queue once ``time()`` is ``when``; at once if that is not in the future."""
-        return self._call_in(microseconds(when) - self.elapsed_us, callback, args, context)
+        return self._call_in(microseconds(when) - self.elapsed_us, when, callback, args, context)
 
     def _call_in(
-        self, delay_us: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+        self,
+        delay_us: int,
+        deadline: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
     ) -> TimerHandle:
         if self.read_only is not None:
             self._refuse_change("a timer")
         context = copy_context() if context is None else context
-        handle = TimerHandle(callback, args, context, self, self.elapsed_us + delay_us)
+        handle = TimerHandle(callback, args, context, self, deadline)
         if delay_us <= 0:
-            self._ready.append(handle)
+            self._reach(handle)
         elif delay_us < NEVER_US and not self.closing:
             handle.number = number = self._host.start_timer(delay_us)
             self._timers[number] = handle
@@ -216,7 +226,11 @@ class KernelLoop(ClosedOutside):
         """Put the callback of a started timer at the end of the queue."""
         handle = self._timers.pop(number)
         handle.number = 0
+        self._reach(handle)
+
+    def _reach(self, handle: TimerHandle) -> None:
         self._ready.append(handle)
+        self._reached = max(self._reached, handle.deadline)
 
     def timer_cancelled(self, number: int) -> None:
         """Cancel a timer that its handle no longer wants; one of dying code stays, and fires for nobody."""
@@ -252,7 +266,7 @@ class KernelLoop(ClosedOutside):
         if self.read_only is not None or eager_start:
             coro.close()
             if eager_start:
-                raise self.refuse(*EAGER_START)
+                raise self.refuse("create_task(eager_start=True)", EAGER)
             self._refuse_change("a task")
         self._created = created = self._created + 1
         if name is None:

@@ -1,9 +1,9 @@
 """Calls of workflow code, seen through ``sys.monitoring`` (Python 3.12 and later).
 
-CALL events are switched on for the code objects of workflows and for no others, so nothing else in the process becomes
-slower, and a library that reads a clock on the author's behalf is not mistaken for the author. The callback is called
-before the call is made and may raise. Switching an event off where a call was found harmless would make it cheaper still,
-and blind: the same place may call something else the next time.
+CALL events are switched on for the code objects of workflows and for no others, so nothing else in the
+process becomes slower, and a library that reads a clock on the author's behalf is not mistaken for the
+author. The callback is called before the call is made and may raise. Switching an event off where a call was
+found harmless would make it cheaper still, and blind: the same place may call something else the next time.
 """
 
 from __future__ import annotations

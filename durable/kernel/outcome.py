@@ -130,14 +130,14 @@ def _question_answered(run: Replayer, event: Event) -> None:
     command = waiter.command
     assert isinstance(command, AskQuestion)
     try:
-        value = command.read_answer(run.open_payload(event.payload or "null"), event)
+        answer = command.codec.decode(run.open_payload(event.payload or "null"))
     except DecodeError as error:
         detail = write_detail(sender=event.actor, why=error.message)
         run.issue(SetAsideMessage(run.next_number(), command.name, detail))
         return
     del run.open[event.command]
     if not waiter.done():
-        waiter.set_result(value)
+        waiter.set_result((answer, event.actor, event.at_us))
 
 
 def _message_delivered(run: Replayer, event: Event) -> None:

@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
-from durable.codec import ValueCodec, value_codec
+from durable.codec import value_codec
 from durable.commands import AskQuestion
 from durable.errors import DefinitionError
-from durable.history import Event, write_detail
+from durable.history import write_detail
 from durable.kernel.operation import Waiter
 
 if TYPE_CHECKING:
@@ -43,22 +42,6 @@ class Decision:
     comment: str = ""
 
 
-class Question(AskQuestion):
-    """A question with the codec of its answer."""
-
-    __slots__ = ("codec",)
-    codec: ValueCodec
-
-    def read_answer(self, plain: str, event: Event) -> Any:
-        """The answer's value; for approvals with who gave it and when.
-
-        Raises:
-            DecodeError: it does not fit the schema.
-        """
-        value = self.codec.decode(plain)
-        return (value, event.actor, event.at_us) if self.question == APPROVAL else value
-
-
 def ask(
     run: Replayer, kind: str, prompt: str, schema: Any, key: str | None, deadline_us: int | None, about: str | None
 ) -> Waiter:
@@ -72,12 +55,10 @@ def ask(
     codec = value_codec(schema)
     number = run.next_number()
     name = key if key is not None else f"{kind}-{number}"
-    if any(isinstance(waiter.command, Question) and waiter.command.name == name for waiter in run.open.values()):
+    if any(isinstance(waiter.command, AskQuestion) and waiter.command.name == name for waiter in run.open.values()):
         raise DefinitionError(f"a question with the key {name!r} is open already; give each its own key=")
-    schema_text = to_json(codec.json_schema()).decode()
     detail = write_detail(kind=kind, prompt=prompt, deadline_us=deadline_us)
-    command = Question(number, name, kind, prompt, schema_text, deadline_us, about, detail)
-    command.codec = codec
+    command = AskQuestion(number, name, kind, prompt, codec, deadline_us, about, detail)
     waiter = run.open[number] = Waiter(run, command)
     run.issue(command)
     return waiter

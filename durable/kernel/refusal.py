@@ -2,24 +2,62 @@
 
 An event loop has two faces: it schedules coroutines, and it reaches outside, to threads, sockets, processes
 and signals. Of the outside a history records only what steps and messages brought in, so in a workflow the
-second face is closed, method by method. A refusal is raised where the call is made, not from a coroutine that
-somebody has yet to await.
+second face is closed, method by method. A refusal is raised where the call is made, not from a coroutine
+that somebody has yet to await.
 """
 
 from __future__ import annotations
 
 import asyncio
 from asyncio.events import _get_running_loop
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
 from durable.errors import AuthorError, DeterminismError
 
-STEP: Final = "move it into a step: await ctx.step(...)"
-_MESSAGE: Final = "send the run a message: await handle.signal(...)"
-_AWAIT: Final = "await the coroutine, or start it in a task group; the worker drives the loop"
-_CREATE: Final = "start tasks with asyncio.create_task(...) or a task group"
 
-EAGER_START: Final = ("create_task(eager_start=True)", "would let a task begin before its turn", _CREATE)
+class Grounds(NamedTuple):
+    """Why something is refused, as the end of a sentence about it, and what to do instead."""
+
+    reason: str
+    remedy: str
+
+
+_STEP: Final = "move it into a step: await ctx.step(...)"
+_CREATE: Final = "start tasks with asyncio.create_task(...) or a task group"
+_MESSAGE: Final = "send the run a message: await handle.signal(...)"
+
+THREAD: Final = Grounds("needs a thread", _STEP)
+EAGER: Final = Grounds("would let a task begin before its turn", _CREATE)
+_NETWORK: Final = Grounds("needs the network", _STEP)
+_FILE: Final = Grounds("waits for a file descriptor", _STEP)
+_PROCESS: Final = Grounds("starts a process", _STEP)
+_SIGNAL: Final = Grounds("waits for a signal of the operating system", _MESSAGE)
+_FOREIGN: Final = Grounds("lets another thread decide the order", _MESSAGE)
+_DRIVE: Final = Grounds("drives the loop that the worker drives", f"await the coroutine; {_CREATE}")
+_DEBUG: Final = Grounds("would time callbacks by the wall clock", "debug the workflow in a test")
+
+
+class _Refused:
+    """A method of the loop that may not be called."""
+
+    def __init__(self, grounds: Grounds) -> None:
+        self._grounds = grounds
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._operation = f"loop.{name}()"
+
+    def __get__(self, loop: ClosedOutside | None, owner: type) -> Any:
+        if loop is None:
+            return self
+
+        def refuse(*args: object, **kwargs: object) -> NoReturn:  # noqa: ARG001 - any call is refused
+            raise loop.refuse(self._operation, self._grounds)
+
+        return refuse
+
+
+def _refused(grounds: Grounds) -> Any:
+    return _Refused(grounds)
 
 
 class ClosedOutside(asyncio.AbstractEventLoop):
@@ -32,13 +70,12 @@ class ClosedOutside(asyncio.AbstractEventLoop):
 
     violation: BaseException | None
 
-    def refuse(self, operation: str, reason: str, remedy: str = STEP) -> BaseException:
+    def refuse(self, operation: str, grounds: Grounds) -> BaseException:
         """Note a violation and return the error to raise for it.
 
         Args:
             operation: what was called, as its caller would write it.
-            reason: why it is refused, as the rest of a sentence that begins with the operation.
-            remedy: what to do instead.
+            grounds: why it is refused.
         """
         if _get_running_loop() is not self:
             # Some thread holds on to the loop. A BaseException would end its executor without a word.
@@ -47,6 +84,7 @@ class ClosedOutside(asyncio.AbstractEventLoop):
                 operation=operation,
                 remedy=_MESSAGE,
             )
+        reason, remedy = grounds
         error = DeterminismError(
             f"workflow code called {operation}, which {reason}\n  remedy: {remedy}",
             operation=operation,
@@ -63,42 +101,47 @@ class ClosedOutside(asyncio.AbstractEventLoop):
     def get_task_factory(self) -> None:
         """Return None: tasks are the kernel's own."""
 
+    run_forever = _refused(_DRIVE)
+    run_until_complete = _refused(_DRIVE)
+    stop = _refused(_DRIVE)
+    close = _refused(_DRIVE)
+    set_task_factory = _refused(EAGER)
+    set_debug = _refused(_DEBUG)
 
-def _refused(name: str, reason: str, remedy: str) -> Any:
-    operation = f"loop.{name}()"
+    call_soon_threadsafe = _refused(_FOREIGN)
+    run_in_executor = _refused(THREAD)
+    set_default_executor = _refused(THREAD)
+    shutdown_default_executor = _refused(THREAD)
 
-    def method(self: ClosedOutside, *args: object, **kwargs: object) -> Any:  # noqa: ARG001 (any call is refused)
-        raise self.refuse(operation, reason, remedy)
+    getaddrinfo = _refused(_NETWORK)
+    getnameinfo = _refused(_NETWORK)
+    create_connection = _refused(_NETWORK)
+    create_server = _refused(_NETWORK)
+    create_datagram_endpoint = _refused(_NETWORK)
+    create_unix_connection = _refused(_NETWORK)
+    create_unix_server = _refused(_NETWORK)
+    connect_accepted_socket = _refused(_NETWORK)
+    start_tls = _refused(_NETWORK)
+    sendfile = _refused(_NETWORK)
+    sock_accept = _refused(_NETWORK)
+    sock_connect = _refused(_NETWORK)
+    sock_recv = _refused(_NETWORK)
+    sock_recv_into = _refused(_NETWORK)
+    sock_recvfrom = _refused(_NETWORK)
+    sock_recvfrom_into = _refused(_NETWORK)
+    sock_sendall = _refused(_NETWORK)
+    sock_sendto = _refused(_NETWORK)
+    sock_sendfile = _refused(_NETWORK)
 
-    method.__name__ = name
-    method.__qualname__ = f"KernelLoop.{name}"
-    method.__doc__ = f"Refuse, since it {reason}."
-    return method
+    add_reader = _refused(_FILE)
+    remove_reader = _refused(_FILE)
+    add_writer = _refused(_FILE)
+    remove_writer = _refused(_FILE)
+    connect_read_pipe = _refused(_FILE)
+    connect_write_pipe = _refused(_FILE)
 
+    subprocess_exec = _refused(_PROCESS)
+    subprocess_shell = _refused(_PROCESS)
 
-_REFUSALS: Final = (
-    ("drives the loop that the worker drives", _AWAIT, "run_forever run_until_complete stop close"),
-    ("lets another thread decide the order", _MESSAGE, "call_soon_threadsafe"),
-    ("needs a thread", STEP, "run_in_executor set_default_executor shutdown_default_executor"),
-    (
-        "needs the network",
-        STEP,
-        """getaddrinfo getnameinfo create_connection create_server create_datagram_endpoint
-        create_unix_connection create_unix_server connect_accepted_socket start_tls sendfile
-        sock_accept sock_connect sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into
-        sock_sendall sock_sendto sock_sendfile""",
-    ),
-    (
-        "waits for a file descriptor",
-        STEP,
-        "add_reader remove_reader add_writer remove_writer connect_read_pipe connect_write_pipe",
-    ),
-    ("starts a process", STEP, "subprocess_exec subprocess_shell"),
-    ("waits for a signal of the operating system", _MESSAGE, "add_signal_handler remove_signal_handler"),
-    ("would let tasks begin before their turn", _CREATE, "set_task_factory"),
-    ("would time callbacks by the wall clock", "debug the workflow in a test instead", "set_debug"),
-)
-
-for _reason, _remedy, _names in _REFUSALS:
-    for _name in _names.split():
-        setattr(ClosedOutside, _name, _refused(_name, _reason, _remedy))
+    add_signal_handler = _refused(_SIGNAL)
+    remove_signal_handler = _refused(_SIGNAL)

@@ -266,7 +266,8 @@ class Replayer:
             return
         recorder = self.recorder
         recorder.begin_batch(now_us)
-        self._commands = commands = []
+        commands: list[Command] = []
+        self._commands = commands
         self.events_before = recorder.seq
         self._begin(recorder.at_us)
         events = activation.events
@@ -285,7 +286,8 @@ class Replayer:
 
     def _replay(self, batch: Sequence[Event]) -> None:
         self._batch = batch
-        self._commands = commands = []
+        commands: list[Command] = []
+        self._commands = commands
         self.events_before = batch[0].seq - 1
         self._begin(batch[0].at_us)
         records = [event for event in batch if event.kind not in FACTS]

@@ -1,11 +1,12 @@
 """The table of calls that workflow code must leave to steps or to its context; guard and linter both read it.
 
-A rule says what is wrong with one callable and what to write instead. ``sight`` says who notices: the guard at the
-call (``CALL``), the guard through an audit event however deep in a library it happens (``AUDIT``), the loop by refusing
-it (``LOOP``), or the linter alone (``LINTER``) because nothing announces the call at run time, or because the answer
-seldom changes and stopping a run in production for it would be worse.
+A rule says what is wrong with one callable and what to write instead. ``sight`` says who notices: the guard
+at the call (``CALL``), the guard through an audit event however deep in a library it happens (``AUDIT``), the
+loop by refusing it (``LOOP``), or the linter alone (``LINTER``) because nothing announces the call at run
+time, or because the answer seldom changes and stopping a run in production for it would be worse.
 
-The table is data only. Looking names up in modules is the guard's business, resolving imports in source the linter's.
+The table is data only. Looking names up in modules is the guard's business, resolving imports in source the
+linter's.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Rule:
         reason: why it must not be called, a clause.
         remedy: what to write instead, a clause.
         sight: who notices.
-        event: the audit event that announces it, or ''.
-        harmless_from: with this many positional arguments or more it is harmless (``time.gmtime(0)``); 0 for never.
+        events: the audit events that announce it.
+        harmless_from: it is harmless with at least so many arguments (``time.gmtime(0)``); 0 for never.
     """
 
     module: str
@@ -62,7 +63,7 @@ class Rule:
     reason: str
     remedy: str
     sight: Sight
-    event: str = ""
+    events: tuple[str, ...] = ()
     harmless_from: int = 0
 
     @property
@@ -71,243 +72,178 @@ class Rule:
         return self.name if self.module == "builtins" else f"{self.module}.{self.name}"
 
 
-_DIFFERS = "its result would differ on replay"
-_SHARED = "it draws from a generator that replay cannot rewind"
-_BLOCKS = "it stops every run of this worker and is not recorded"
-_UNRECORDED = "what it finds or changes is not recorded for replay"
-_UNORDERED = "what a thread does, and when, is not recorded for replay"
-_OUTSIDE = "it does not belong to the run's history, so replay would do it again"
-_ELSEWHERE = "its answer depends on the process or machine that asks"
-
-_NOW = "use ctx.now()"
-_ELAPSED = "subtract two ctx.now(), or measure inside a step"
-_RANDOM = "use ctx.random"
-_UUID = "use ctx.uuid4()"
-_SLEEP = "use await ctx.sleep(...)"
-_STEP = "do it in a step: await ctx.step(...)"
-_TASKS = "start tasks in a task group, or do it in a step: await ctx.step(...)"
+_DIFFERS: Final = "its result would differ on replay"
+_OUTSIDE: Final = "it does not belong to the run's history, so replay would do it again"
+_STEP: Final = "do it in a step: await ctx.step(...)"
+_THREAD_STARTS: Final = "_thread.start_new_thread _thread.start_joinable_thread"
 
 
-def _rules(
-    module: str,
-    names: str,
-    category: Category,
-    why: tuple[str, str],
-    sight: Sight,
-    *,
-    event: str = "",
-    harmless_from: int = 0,
-) -> Iterator[Rule]:
-    """One rule a name; a name may carry its own audit event, as in ``unlink=os.remove``."""
-    reason, remedy = why
-    for entry in names.split():
-        name, _, own = entry.partition("=")
-        yield Rule(module, name, category, reason, remedy, sight, own or event, harmless_from)
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What the rules of a group share. Names are separated by spaces; ``unlink=os.remove`` adds an event."""
+
+    category: Category
+    reason: str
+    remedy: str
+
+    def called(self, module: str, names: str, event: str = "", harmless_from: int = 0) -> Iterator[Rule]:
+        """Rules that the guard sees at the call."""
+        return self._rules(Sight.CALL, module, names, event, harmless_from)
+
+    def announced(self, module: str, names: str, event: str = "") -> Iterator[Rule]:
+        """Rules that an audit event announces, of the same name as the call where none is given."""
+        return self._rules(Sight.AUDIT, module, names, event or f"{module}.*")
+
+    def refused(self, module: str, names: str) -> Iterator[Rule]:
+        """Rules that the loop enforces."""
+        return self._rules(Sight.LOOP, module, names)
+
+    def linted(self, module: str, names: str) -> Iterator[Rule]:
+        """Rules that only the linter knows."""
+        return self._rules(Sight.LINTER, module, names)
+
+    def _rules(
+        self, sight: Sight, module: str, names: str, event: str = "", harmless_from: int = 0
+    ) -> Iterator[Rule]:
+        for entry in names.split():
+            name, _, own = entry.partition("=")
+            events = tuple((own or event.replace("*", name)).split())
+            yield Rule(module, name, self.category, self.reason, self.remedy, sight, events, harmless_from)
 
 
 def _clocks() -> Iterator[Rule]:
-    clock, call = Category.CLOCK, Sight.CALL
-    yield from _rules("time", "time time_ns clock_gettime clock_gettime_ns", clock, (_DIFFERS, _NOW), call)
-    yield from _rules(
-        "time", "localtime gmtime ctime asctime", clock, (_DIFFERS, _NOW), call, harmless_from=1
-    )
-    yield from _rules("time", "strftime", clock, (_DIFFERS, _NOW), call, harmless_from=2)
-    elapsed = "monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns thread_time thread_time_ns"
-    yield from _rules("time", elapsed, clock, (_DIFFERS, _ELAPSED), call)
-    yield from _rules(
-        "datetime", "datetime.now datetime.utcnow datetime.today date.today", clock, (_DIFFERS, _NOW), call
-    )
-    for module, names in (
-        ("pendulum", "now today"),
-        ("arrow", "now utcnow"),
-        ("django.utils.timezone", "now"),
-    ):
-        yield from _rules(module, names, clock, (_DIFFERS, _NOW), Sight.LINTER)
+    clock = _Family(Category.CLOCK, _DIFFERS, "use ctx.now()")
+    yield from clock.called("time", "time time_ns clock_gettime clock_gettime_ns")
+    yield from clock.called("time", "localtime gmtime ctime asctime", harmless_from=1)
+    yield from clock.called("time", "strftime", harmless_from=2)
+    yield from clock.called("datetime", "datetime.now datetime.utcnow datetime.today date.today")
+    yield from clock.linted("pendulum", "now today")
+    yield from clock.linted("arrow", "now utcnow")
+    yield from clock.linted("django.utils.timezone", "now")
+    stopwatch = _Family(Category.CLOCK, _DIFFERS, "subtract two ctx.now(), or measure inside a step")
+    yield from stopwatch.called("time", "monotonic monotonic_ns perf_counter perf_counter_ns")
+    yield from stopwatch.called("time", "process_time process_time_ns thread_time thread_time_ns")
 
 
 def _randomness() -> Iterator[Rule]:
-    randomness, call = Category.RANDOMNESS, Sight.CALL
-    names = (
-        "random uniform triangular randint randrange choice choices sample shuffle getrandbits randbytes seed getstate "
-        "setstate gauss normalvariate lognormvariate expovariate vonmisesvariate gammavariate betavariate "
-        "binomialvariate paretovariate weibullvariate SystemRandom"
+    shared = _Family(
+        Category.RANDOMNESS, "it draws from a generator that replay cannot rewind", "use ctx.random"
     )
-    yield from _rules("random", names, randomness, (_SHARED, _RANDOM), call)
-    yield from _rules(
-        "random",
-        "Random",
-        randomness,
-        ("without a seed it differs on replay", _RANDOM),
-        call,
-        harmless_from=1,
+    yield from shared.called("random", "random uniform triangular randint randrange choice choices sample")
+    yield from shared.called(
+        "random", "shuffle getrandbits randbytes seed getstate setstate gauss normalvariate"
     )
-    yield from _rules("uuid", "uuid1 uuid4 uuid6 uuid7", randomness, (_DIFFERS, _UUID), call)
-    yield from _rules("os", "urandom getrandom", randomness, (_DIFFERS, _RANDOM), call)
-    secret = (_DIFFERS, "draw secrets in a step: await ctx.step(...)")
-    names = "token_bytes token_hex token_urlsafe randbelow randbits choice SystemRandom"
-    yield from _rules("secrets", names, randomness, secret, call)
-    yield from _rules("numpy.random", "*", randomness, (_SHARED, _RANDOM), Sight.LINTER)
+    yield from shared.called("random", "lognormvariate expovariate vonmisesvariate gammavariate betavariate")
+    yield from shared.called("random", "binomialvariate paretovariate weibullvariate SystemRandom")
+    yield from shared.linted("numpy.random", "*")
+    unseeded = _Family(Category.RANDOMNESS, "without a seed it differs on replay", "use ctx.random")
+    yield from unseeded.called("random", "Random", harmless_from=1)
+    system = _Family(Category.RANDOMNESS, _DIFFERS, "use ctx.random")
+    yield from system.called("os", "urandom getrandom")
+    unique = _Family(Category.RANDOMNESS, _DIFFERS, "use ctx.uuid4()")
+    yield from unique.called("uuid", "uuid1 uuid4 uuid6 uuid7")
+    secret = _Family(Category.RANDOMNESS, _DIFFERS, "draw secrets in a step: await ctx.step(...)")
+    yield from secret.called(
+        "secrets", "token_bytes token_hex token_urlsafe randbelow randbits choice SystemRandom"
+    )
 
 
 def _waiting() -> Iterator[Rule]:
-    yield from _rules("time", "sleep=time.sleep", Category.SLEEP, (_BLOCKS, _SLEEP), Sight.CALL)
-    ask = (_OUTSIDE, "use await ctx.ask_user(...)")
-    yield from _rules("builtins", "input=builtins.input", Category.INPUT, ask, Sight.AUDIT)
-    ask = (_OUTSIDE, "use ctx.log, which is silent during replay")
-    yield from _rules("builtins", "print", Category.OUTPUT, ask, Sight.LINTER)
+    blocking = _Family(Category.SLEEP, "it stops every run of this worker", "use await ctx.sleep(...)")
+    yield from blocking.called("time", "sleep=time.sleep")
+    console = _Family(Category.INPUT, _OUTSIDE, "use await ctx.ask_user(...)")
+    yield from console.announced("builtins", "input")
+    console = _Family(Category.OUTPUT, _OUTSIDE, "use ctx.log, which is silent during replay")
+    yield from console.linted("builtins", "print")
 
 
 def _threads() -> Iterator[Rule]:
-    thread, why = Category.THREAD, (_UNORDERED, _TASKS)
-    start = "_thread.start_new_thread"
-    joinable = "_thread.start_joinable_thread"
-    yield from _rules("threading", "Thread.start", thread, why, Sight.CALL, event=start)
-    yield from _rules(
-        "_thread",
-        f"start_new_thread={start} start_new={start} {joinable[8:]}={joinable}",
-        thread,
-        why,
-        Sight.CALL,
+    thread = _Family(
+        Category.THREAD,
+        "what a thread does, and when, is not recorded for replay",
+        f"use a task group, or {_STEP}",
     )
-    yield from _rules(
-        "concurrent.futures",
-        "ThreadPoolExecutor.submit ThreadPoolExecutor.map",
-        thread,
-        why,
-        Sight.AUDIT,
-        event=start,
-    )
-    yield from _rules("anyio", "to_thread.run_sync", thread, why, Sight.AUDIT, event=start)
-    yield from _rules("asyncio", "to_thread", thread, why, Sight.LOOP)
+    yield from thread.called("threading", "Thread.start", _THREAD_STARTS)
+    yield from thread.called("_thread", "start_new_thread start_new", "_thread.start_new_thread")
+    yield from thread.announced("concurrent.futures", "ThreadPoolExecutor.submit", _THREAD_STARTS)
+    yield from thread.refused("asyncio", "to_thread")
+    yield from thread.refused("anyio", "to_thread.run_sync")
 
 
 def _processes() -> Iterator[Rule]:
-    process, why, audit = Category.PROCESS, (_OUTSIDE, _STEP), Sight.AUDIT
-    yield from _rules("os", "fork=os.fork forkpty=os.forkpty", process, why, Sight.CALL)
-    yield from _rules(
-        "subprocess",
-        "Popen run call check_call check_output getoutput",
-        process,
-        why,
-        audit,
-        event="subprocess.Popen",
+    process = _Family(Category.PROCESS, _OUTSIDE, _STEP)
+    yield from process.called("os", "fork=os.fork forkpty=os.forkpty")
+    yield from process.announced("subprocess", "Popen run call check_call check_output", "subprocess.Popen")
+    yield from process.announced(
+        "os", "system kill killpg posix_spawn posix_spawnp=os.posix_spawn popen=subprocess.Popen"
     )
-    yield from _rules("os", "popen", process, why, audit, event="subprocess.Popen")
-    yield from _rules("os", "system=os.system kill=os.kill killpg=os.killpg", process, why, audit)
-    yield from _rules("os", "posix_spawn posix_spawnp", process, why, audit, event="os.posix_spawn")
-    yield from _rules(
-        "os", "execv execve execvp execvpe execl execle execlp", process, why, audit, event="os.exec"
-    )
-    yield from _rules("multiprocessing", "Process.start Pool", process, why, audit, event="os.fork")
-    yield from _rules(
-        "concurrent.futures",
-        "ProcessPoolExecutor.submit",
-        process,
-        why,
-        audit,
-        event="_thread.start_new_thread",
-    )
-    yield from _rules("asyncio", "create_subprocess_exec create_subprocess_shell", process, why, Sight.LOOP)
-    yield from _rules("anyio", "run_process open_process to_process.run_sync", process, why, Sight.LOOP)
+    yield from process.announced("os", "execv execve execvp execvpe execl execle execlp", "os.exec")
+    yield from process.announced("multiprocessing", "Process.start Pool", "os.fork")
+    yield from process.announced("concurrent.futures", "ProcessPoolExecutor.submit", _THREAD_STARTS)
+    yield from process.refused("asyncio", "create_subprocess_exec create_subprocess_shell")
+    yield from process.refused("anyio", "run_process open_process to_process.run_sync")
 
 
 def _files() -> Iterator[Rule]:
-    file, why, audit = Category.FILE, (_UNRECORDED, _STEP), Sight.AUDIT
-    yield from _rules("builtins", "open", file, why, audit, event="open")
-    yield from _rules("io", "open", file, why, audit, event="open")
-    own = "listdir scandir mkdir remove rename rmdir link symlink truncate chmod chown utime chdir"
-    yield from _rules("os", " ".join(f"{name}=os.{name}" for name in own.split()), file, why, audit)
-    yield from _rules(
-        "os",
-        "open=open walk=os.scandir makedirs=os.mkdir unlink=os.remove replace=os.rename",
-        file,
-        why,
-        audit,
+    file = _Family(Category.FILE, "what it finds or changes is not recorded for replay", _STEP)
+    yield from file.announced("builtins", "open", "open")
+    yield from file.announced("io", "open", "open")
+    yield from file.announced(
+        "os", "listdir scandir mkdir remove rename rmdir link symlink truncate chmod chown utime"
     )
-    yield from _rules("os", "stat lstat access readlink getcwd", file, why, Sight.CALL)
-    yield from _rules("os.path", "exists isfile isdir getsize getmtime", file, why, Sight.CALL)
-    yield from _rules(
-        "pathlib", "Path.exists Path.is_file Path.is_dir Path.stat Path.cwd Path.home", file, why, Sight.CALL
+    yield from file.announced(
+        "os", "chdir open=open walk=os.scandir makedirs=os.mkdir unlink=os.remove replace=os.rename"
     )
-    opening = "open read_text read_bytes write_text write_bytes touch"
-    yield from _rules(
-        "pathlib", " ".join(f"Path.{name}" for name in opening.split()), file, why, audit, event="open"
+    yield from file.called("os", "stat lstat access readlink getcwd")
+    yield from file.called("os.path", "exists isfile isdir getsize getmtime")
+    yield from file.called("pathlib", "Path.exists Path.is_file Path.is_dir Path.stat Path.cwd Path.home")
+    yield from file.announced("pathlib", "Path.open Path.touch Path.read_text Path.read_bytes", "open")
+    yield from file.announced("pathlib", "Path.write_text Path.write_bytes", "open")
+    yield from file.announced("pathlib", "Path.glob Path.rglob Path.iterdir=os.listdir Path.mkdir=os.mkdir")
+    yield from file.announced("pathlib", "Path.unlink=os.remove Path.rename=os.rename Path.rmdir=os.rmdir")
+    yield from file.announced(
+        "shutil", "copyfile copytree move rmtree copy=shutil.copyfile copy2=shutil.copyfile"
     )
-    yield from _rules(
-        "pathlib",
-        "Path.iterdir=os.listdir Path.glob=pathlib.Path.glob Path.rglob=pathlib.Path.rglob",
-        file,
-        why,
-        audit,
-    )
-    yield from _rules(
-        "pathlib",
-        "Path.mkdir=os.mkdir Path.unlink=os.remove Path.rename=os.rename Path.rmdir=os.rmdir",
-        file,
-        why,
-        audit,
-    )
-    own = "copyfile copytree move rmtree"
-    yield from _rules("shutil", " ".join(f"{name}=shutil.{name}" for name in own.split()), file, why, audit)
-    yield from _rules("shutil", "copy copy2", file, why, audit, event="shutil.copyfile")
-    yield from _rules("tempfile", "mkstemp=tempfile.mkstemp mkdtemp=tempfile.mkdtemp", file, why, audit)
-    yield from _rules(
-        "tempfile", "TemporaryFile NamedTemporaryFile SpooledTemporaryFile", file, why, audit, event="open"
-    )
-    yield from _rules("tempfile", "TemporaryDirectory", file, why, audit, event="tempfile.mkdtemp")
-    yield from _rules("glob", "glob=glob.glob iglob=glob.glob", file, why, audit)
-    yield from _rules("sqlite3", "connect=sqlite3.connect", file, why, audit)
-    yield from _rules("anyio", "open_file", file, why, audit, event="_thread.start_new_thread")
+    yield from file.announced("tempfile", "mkstemp mkdtemp TemporaryDirectory=tempfile.mkdtemp")
+    yield from file.announced("tempfile", "TemporaryFile NamedTemporaryFile", "open")
+    yield from file.announced("glob", "glob iglob=glob.glob")
+    yield from file.announced("sqlite3", "connect")
+    yield from file.refused("anyio", "open_file Path")
 
 
 def _network() -> Iterator[Rule]:
-    network, why, audit = Category.NETWORK, (_OUTSIDE, _STEP), Sight.AUDIT
-    yield from _rules("socket", "socket socketpair", network, why, audit, event="socket.__new__")
-    yield from _rules("socket", "create_connection", network, why, audit, event="socket.getaddrinfo")
-    own = "getaddrinfo gethostbyname gethostbyaddr gethostname getnameinfo"
-    yield from _rules(
-        "socket", " ".join(f"{name}=socket.{name}" for name in own.split()), network, why, audit
-    )
-    own = "connect bind sendto sendmsg"
-    yield from _rules(
-        "socket", " ".join(f"socket.{name}=socket.{name}" for name in own.split()), network, why, audit
-    )
-    yield from _rules(
-        "urllib.request", "urlopen=urllib.Request urlretrieve=urllib.Request", network, why, audit
-    )
-    yield from _rules("http.client", "HTTPConnection.connect=http.client.connect", network, why, audit)
-    yield from _rules("smtplib", "SMTP=smtplib.connect", network, why, audit)
-    yield from _rules("ftplib", "FTP=ftplib.connect", network, why, audit)
+    network = _Family(Category.NETWORK, _OUTSIDE, _STEP)
+    yield from network.announced("socket", "socket socketpair", "socket.__new__")
+    yield from network.announced("socket", "getaddrinfo gethostbyname gethostbyaddr gethostname getnameinfo")
+    yield from network.announced("socket", "create_connection", "socket.getaddrinfo")
+    yield from network.announced("socket", "socket.connect=socket.connect socket.bind=socket.bind")
+    yield from network.announced("socket", "socket.sendto=socket.sendto socket.sendmsg=socket.sendmsg")
+    yield from network.announced("urllib.request", "urlopen urlretrieve", "urllib.Request")
+    yield from network.announced("http.client", "HTTPConnection.connect=http.client.connect")
+    yield from network.announced("smtplib", "SMTP=smtplib.connect")
+    yield from network.announced("ftplib", "FTP=ftplib.connect")
     for module in ("requests", "httpx"):
-        yield from _rules(
-            module,
-            "get post put patch delete head options request",
-            network,
-            why,
-            audit,
-            event="socket.getaddrinfo",
+        yield from network.announced(
+            module, "get post put patch delete head options request", "socket.getaddrinfo"
         )
-    yield from _rules(
-        "asyncio", "open_connection start_server open_unix_connection", network, why, Sight.LOOP
-    )
-    yield from _rules("aiohttp", "request ClientSession", network, why, Sight.LOOP)
-    yield from _rules("anyio", "connect_tcp connect_unix create_tcp_listener", network, why, Sight.LOOP)
+    yield from network.refused("aiohttp", "request ClientSession")
+    yield from network.refused("asyncio", "open_connection start_server open_unix_connection")
+    yield from network.refused("anyio", "connect_tcp connect_unix create_tcp_listener")
 
 
 def _environment() -> Iterator[Rule]:
-    environment, linter = Category.ENVIRONMENT, Sight.LINTER
-    why = (_ELSEWHERE, "pass it in as an argument, or read it in a step: await ctx.step(...)")
-    yield from _rules(
-        "os", "getenv environ.get getpid getppid getlogin cpu_count uname", environment, why, linter
-    )
-    yield from _rules("platform", "node system machine release version platform", environment, why, linter)
-    why = (_ELSEWHERE, "use a key from the data itself, or hashlib")
-    yield from _rules("builtins", "id hash", environment, why, linter)
+    reason = "its answer depends on the process or machine that asks"
+    environment = _Family(Category.ENVIRONMENT, reason, f"pass it in as an argument, or {_STEP}")
+    yield from environment.linted("os", "getenv environ.get getpid getppid getlogin cpu_count uname")
+    yield from environment.linted("platform", "node system machine release version platform")
+    identity = _Family(Category.ENVIRONMENT, reason, "use a key from the data itself, or hashlib")
+    yield from identity.linted("builtins", "id hash")
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    *_clocks(), *_randomness(), *_waiting(), *_threads(), *_processes(), *_files(), *_network(), *_environment(),
-)  # fmt: skip
+    *(*_clocks(), *_randomness(), *_waiting(), *_threads()),
+    *(*_processes(), *_files(), *_network(), *_environment()),
+)
 """Every rule, by category."""
 
 _BY_CALL: Final[Mapping[str, Rule]] = MappingProxyType({f"{rule.module}.{rule.name}": rule for rule in RULES})
@@ -316,8 +252,8 @@ _BY_CALL: Final[Mapping[str, Rule]] = MappingProxyType({f"{rule.module}.{rule.na
 def _first_by_event() -> dict[str, Rule]:
     found: dict[str, Rule] = {}
     for rule in RULES:
-        if rule.event:
-            found.setdefault(rule.event, rule)
+        for event in rule.events:
+            found.setdefault(event, rule)
     return found
 
 
@@ -326,7 +262,7 @@ EVENTS: Final[Mapping[str, Rule]] = MappingProxyType(_first_by_event())
 
 
 def find_rule(name: str) -> Rule | None:
-    """Return the rule about a fully qualified name, ``builtins.open`` or ``numpy.random.rand``, if there is one."""
+    """Return the rule about a qualified name, ``builtins.open`` or ``numpy.random.rand``, if there is one."""
     rule = _BY_CALL.get(name)
     if rule is None:
         module, _, _ = name.rpartition(".")

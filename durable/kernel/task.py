@@ -52,7 +52,8 @@ class KernelTask(asyncio.Task[T]):
 def close_task(loop: asyncio.AbstractEventLoop, task: KernelTask[Any]) -> bool:
     """Close the coroutine of a task that is not done and will not be run again, and say whether it obeyed.
 
-    It is closed as though the task ran, so that it finds its scopes and variables. Nobody hears what it raises.
+    It is closed as though the task ran, so that it finds its scopes and variables. Nobody hears what it
+    raises.
     """
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coro: Any = task.get_coro()

@@ -1,10 +1,10 @@
-"""Which code is workflow code: the workflow functions, what is nested in them, and what they use of their module.
+"""Which code is workflow code: workflow functions, what is nested in them, what they use of their module.
 
-Definitions are noted when they are declared and looked into at the first activation, because a module is not complete
-while its decorators run. From a workflow function the names that its code uses are followed through the globals of its
-module (and the variables that it closes over) to functions and classes of the same module, and so on. The result is an
-over-approximation, which does no harm: a hit counts only on a kernel loop, and whatever runs there is workflow code.
-Steps are left out, so that they run at full speed.
+Definitions are noted when they are declared and looked into at the first activation, because a module is not
+complete while its decorators run. From a workflow function the names that its code uses are followed through
+the globals of its module (and the variables that it closes over) to functions and classes of the same module,
+and so on. The result is an over-approximation, which does no harm: a hit counts only on a kernel loop, and
+whatever runs there is workflow code. Steps are left out, so that they run at full speed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Watchlist:
         return [code for code in codes if self.codes.pop(id(code), None) is not None]
 
     def collect(self) -> list[CodeType]:
-        """Look into what was added; return the code objects to watch. A module under import is looked into again."""
+        """Look into what was added, again where its module is under import; return the codes to watch."""
         found: dict[int, CodeType] = {}
         unfinished = []
         for function in self._pending:

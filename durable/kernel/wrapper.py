@@ -1,12 +1,14 @@
-"""Calls of workflow code, seen without ``sys.monitoring``: thin wrappers in workflow modules, and a profile function.
+"""Calls of workflow code, seen without ``sys.monitoring``: wrappers in workflow modules, a profile function.
 
-Python 3.11 has no way to watch the calls of chosen code objects at a bearable price, so the modules of workflows get
-stand-ins for what they imported: a name that holds a forbidden function holds a wrapper of it, and a name that holds
-``time``, ``random``, ``uuid``, ``os`` or ``secrets`` holds a stand-in of that module. Nothing outside these modules is
-touched, with one exception: ``threading.Thread.start``, whose audit event came with 3.12.
+Python 3.11 has no way to watch the calls of chosen code objects at a bearable price, so the modules of
+workflows get stand-ins for what they imported: a name that holds a forbidden function holds a wrapper of it,
+and a name that holds ``time``, ``random``, ``uuid``, ``os`` or ``secrets`` holds a stand-in of that module.
+Nothing outside these modules is touched, with one exception: ``threading.Thread.start``, whose audit event
+came with 3.12.
 
-Types cannot be wrapped without breaking ``isinstance``, so ``datetime.now`` gets through, and so does what is imported
-inside a function. The test harness switches a profile function on, which sees both and is too slow for production.
+Types cannot be wrapped without breaking ``isinstance``, so ``datetime.now`` gets through, and so does what is
+imported inside a function. The test harness switches a profile function on, which sees both and is too slow
+for production.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class GuardedCall:
 
 
 class GuardedModule(ModuleType):
-    """Stands in for a module with forbidden functions; everything is read from and written to the original."""
+    """Stands in for a module with forbidden functions; all else is read from and written to the original."""
 
     def __init__(self, original: ModuleType, calls: dict[str, GuardedCall]) -> None:
         super().__init__(original.__name__)
@@ -91,7 +93,9 @@ class Wrapper:
         for (module, name), original in callees.originals.items():
             call = self._calls.setdefault(original, GuardedCall(original, self._judge_watched))
             modules.setdefault(module, {})[name] = call
-        self._modules = {module: GuardedModule(sys.modules[module], calls) for module, calls in modules.items()}
+        self._modules = {
+            module: GuardedModule(sys.modules[module], calls) for module, calls in modules.items()
+        }
 
     def wrap(self, namespaces: Iterable[dict[str, Any]]) -> None:
         """Put wrappers in place of what workflow modules have imported."""

@@ -109,9 +109,7 @@ class Client:
     @overload
     async def start(self, workflow: str | WorkflowReference, /, *args: Any, **kwargs: Any) -> RunHandle[Any]: ...
 
-    async def start(
-        self, workflow: Any, /, *args: Any, with_signal: tuple[Signal[Any], Any] | None = None, **kwargs: Any
-    ) -> RunHandle[Any]:
+    async def start(self, workflow: Any, /, *args: Any, with_signal: Any = None, **kwargs: Any) -> RunHandle[Any]:
         """Start a run, or attach to the one that has the id (``on_conflict`` of its options). It is on disk when this returns.
 
         Args:
@@ -128,7 +126,11 @@ class Client:
         if start.new.on_conflict == "replace":
             return await self._replace(start)
         outcome = await self.store.start(start.new)
+        self.started(outcome.run.run_id)
         return RunHandle(self, outcome.run.workflow_id, outcome.run.run_id, start.result)
+
+    def started(self, run_id: str) -> None:
+        """Hear of a run that was started or attached to."""
 
     async def _prepare(
         self, what: Startable, args: tuple[Any, ...], kwargs: dict[str, Any], with_signal: tuple[Signal[Any], Any] | None
@@ -150,6 +152,7 @@ class Client:
                     await terminate_run(self, current, "replaced by another start", new)
             except (RunExistsError, RunClosedError):
                 continue
+            self.started(new.run_id)
             return RunHandle(self, new.workflow_id, new.run_id, start.result)
 
     async def published(self, workflow: str) -> Mapping[str, Any]:

@@ -58,8 +58,8 @@ def failure(name: str, row: RunRow, record: str, modules: Sequence[ModuleType]) 
     """The error of a failed run; its cause is what the workflow raised, as far as that can be rebuilt here."""
     try:
         cause: Exception = rebuild_exception(record, modules=modules)
-    except MissingCodeError as error:
-        cause = StepError(error.message)
+    except MissingCodeError as missing:
+        cause = StepError(missing.message)
     if isinstance(cause, RunTimeoutError):
         return cause
     undone = {"completed": "; it was rolled back", "failed": "; its rollback failed"}.get(row.rollback, "")

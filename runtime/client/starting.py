@@ -75,7 +75,10 @@ def prepare_start(
     if isinstance(what, WorkflowCall):
         if args or kwargs:
             raise DefinitionError("the call is bound already: pass its arguments to bind(...)")
-        what, args, kwargs = what.definition, what.args, what.kwargs
+        return prepare_start(
+            what.definition, what.args, what.kwargs, envelope=envelope, published=published, actor=actor, now_us=now_us,
+            with_signal=with_signal, message_id=message_id,
+        )  # fmt: skip
     if isinstance(what, str):
         what = WorkflowReference(what)
     if isinstance(what, WorkflowDefinition):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from durable.errors import ConflictError, RunClosedError, StoreUnavailableError
+from durable.errors import ConflictError, RunClosedError
 from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact, Recorder, write_detail
 from runtime.store.protocol import CommitOutcome
@@ -21,7 +21,7 @@ async def terminate_run(client: Client, row: RunRow, reason: str, replacement: N
 
     Raises:
         RunClosedError: it has ended already.
-        StoreUnavailableError: nothing was written.
+        StoreError: nothing was written.
     """
     store = client.store
     while True:
@@ -32,7 +32,7 @@ async def terminate_run(client: Client, row: RunRow, reason: str, replacement: N
         outcome = await commit_one(client, turn)
         if outcome is None:
             return
-        if isinstance(outcome, StoreUnavailableError):
+        if not isinstance(outcome, ConflictError):
             raise outcome
         found = await store.get_run_by_id(row.run_id)
         if found is None:
@@ -63,16 +63,10 @@ def _termination(
 async def commit_one(client: Client, turn: Turn) -> CommitOutcome:
     """Commit one turn and wait for its outcome."""
     done: asyncio.Future[CommitOutcome] = asyncio.get_running_loop().create_future()
-    client.store.commit([turn], lambda outcomes: done.done() or done.set_result(outcomes[0]))
+
+    def settle(outcomes: Sequence[CommitOutcome]) -> None:
+        if not done.done():
+            done.set_result(outcomes[0])
+
+    client.store.commit([turn], settle)
     return await done
-
-
-async def commit_or_raise(client: Client, turn: Turn) -> None:
-    """Commit one turn.
-
-    Raises:
-        ConflictError, StoreUnavailableError: nothing was written.
-    """
-    outcome = await commit_one(client, turn)
-    if isinstance(outcome, ConflictError | StoreUnavailableError):
-        raise outcome

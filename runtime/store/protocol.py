@@ -14,10 +14,11 @@ one from now on, unless it is paused, stuck, or before the first turn of a delay
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from durable.errors import ConflictError, StoreUnavailableError
+from durable.errors import ConflictError, StoreError
 from durable.history import Event
 from runtime.store.row import (
     AttemptRow,
@@ -38,8 +39,9 @@ from runtime.store.row import (
     WorkerRow,
 )
 
-CommitOutcome = None | ConflictError | StoreUnavailableError
-"""What became of a turn: None when it is durable."""
+CommitOutcome = None | ConflictError | StoreError
+"""What became of a turn: None when it is durable; ``StoreUnavailableError`` when trying again later is right; any other
+``StoreError`` when the turn cannot be written at all, like text that is no Unicode."""
 
 
 class Lease(Protocol):
@@ -121,6 +123,11 @@ class Store(Protocol):
         self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]
     ) -> int | None:
         """When the next run will want this worker; None if none will by itself. Reads only."""
+        ...
+
+    async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
+        """Make ``worker_id`` the owner of those of these open runs that have no owner (epoch raised), whether or not they are ready. Its next
+        claim returns those that are. Runs that another worker owns, that are closed or unknown are left alone."""
         ...
 
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:
@@ -334,5 +341,48 @@ class Store(Protocol):
 
         Raises:
             StoreError: the target exists or cannot be written, or the store lives in memory.
+        """
+        ...
+
+
+class Transaction(Protocol):
+    """One database transaction in which a step works (rule D4)."""
+
+    @property
+    def connection(self) -> Any:
+        """The connection inside the transaction, of the store's own driver: for SQLite a
+        ``sqlite3.Connection``. It may be used on any one thread at a time. Ending the transaction and
+        writing the store's own tables is refused."""
+        ...
+
+    def complete(self, row: InboxRow, blobs: Mapping[str, bytes] | None = None) -> None:
+        """Have the step's outcome written in the same transaction when the context ends. ``row`` names the
+        run, and its fact the command."""
+        ...
+
+
+class TransactionalStore(Protocol):
+    """A store in whose database steps can write together with their completion. Not every store is one."""
+
+    def transaction(
+        self, run_id: str, epoch: int, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that commits when its context ends, if ``complete`` was called, and is rolled back
+        otherwise: the step's writes and its outcome become durable together, once per (run, command).
+
+        Inside it (in the same task, its child tasks and their threads) other calls of the store raise
+        ``StoreError``: they would wait for the transaction that waits for them.
+
+        Args:
+            run_id: whose step it is.
+            epoch: the owner's epoch.
+            timeout: seconds from the beginning of the transaction, after which it is interrupted and rolled
+                back.
+
+        Raises:
+            ConflictError: at the end: the run was closed or changed its owner, or the step has its outcome
+                already. Nothing was written.
+            StepTimeoutError: the time was up. Nothing was written.
+            StoreUnavailableError: as everywhere.
         """
         ...

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
 from durable.errors import ConfigurationError
 from runtime.store.location import find_store
-from runtime.store.memory import MemoryStore
 from runtime.store.protocol import Store
-from runtime.store.sqlite import SqliteStore
 
 _FORMS: Final = "sqlite:///relative/path, sqlite:////absolute/path or memory://"
 _SCHEMES: Final = ("sqlite", "memory", "postgresql", "postgres")
@@ -27,16 +26,18 @@ def open_store(url: str | None = None) -> Store:
         ConfigurationError: the URL cannot be understood, or names a kind of store that is not available.
     """
     if url is None:
-        return SqliteStore(find_store())
+        return _sqlite(find_store())
     scheme, mark, rest = url.partition("://")
     if not mark:
         raise ConfigurationError(f"expected the store's URL to be {_FORMS}, got {url!r}{_suggestion(url)}")
     match scheme:
         case "sqlite":
-            return SqliteStore(_path(url, rest))
+            return _sqlite(_path(url, rest))
         case "memory":
             if rest:
                 raise ConfigurationError(f"expected memory:// without anything behind it, got {url!r}")
+            from runtime.store.memory import MemoryStore
+
             return MemoryStore()
         case "postgresql" | "postgres":
             raise ConfigurationError(f"PostgreSQL stores are not available yet; use {_FORMS}")
@@ -44,6 +45,12 @@ def open_store(url: str | None = None) -> Store:
             raise ConfigurationError(
                 f"unknown kind of store {scheme!r} in {url!r}: expected {_FORMS}{_guess(scheme)}"
             )
+
+
+def _sqlite(path: str | Path) -> Store:
+    from runtime.store.sqlite import SqliteStore
+
+    return SqliteStore(path)
 
 
 def _path(url: str, rest: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from durable.errors import StoreUnavailableError
@@ -57,13 +58,29 @@ class Claims:
         self._wake_at_us = at_us
         self._wake = self._engine.clock.call_at(at_us, self._woken)
 
+    def adopt(self, run_ids: Sequence[str]) -> None:
+        """Take these runs and no others; they stay here until they end."""
+        self._engine.spawn(self._adopt(run_ids))
+
+    async def _adopt(self, run_ids: Sequence[str]) -> None:
+        engine = self._engine
+        try:
+            await engine.store.adopt(engine.worker_id, run_ids)
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            engine.later(engine.options.retry_delay_us, lambda: self.adopt(run_ids))
+        else:
+            self.poll()
+
     def _woken(self) -> None:
         self._wake = self._wake_at_us = None
         self.poll()
 
     async def _look(self) -> None:
         engine = self._engine
-        workflows, queues = list(engine.registry.workflows), engine.options.queues
+        recovers = engine.options.recover
+        workflows = list(engine.registry.workflows) if recovers else []
+        queues = engine.options.queues if recovers else ()
         try:
             while not self._is_stopped:
                 self._again = False

@@ -14,11 +14,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from durable.codec import Envelope
 from durable.commands import CancelStep, ScheduleStep
-from durable.errors import ConflictError, DeterminismError, DurableError
+from durable.errors import ConflictError, DeterminismError, DurableError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.kernel.replayer import Activation
@@ -40,6 +40,9 @@ from runtime.worker.watchdog import Watchdog
 
 log = logging.getLogger("durable.worker")
 
+DRAIN_SIZE: Final = 32
+"""Runs that get their turn in one callback; the store commits them while the next ones are activated."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -51,6 +54,7 @@ class EngineOptions:
         max_runs: runs held at once.
         steps: limits of the steps at once.
         default_retry: policy of steps whose step and workflow have none.
+        recover: claim any run; False: only those that were adopted, and what they start, and never give one back.
         retry_delay_us: pause before something is tried again that the store could not do.
     """
 
@@ -59,6 +63,7 @@ class EngineOptions:
     max_runs: int = 2000
     steps: StepLimits = field(default_factory=StepLimits)
     default_retry: RetryPolicy | None = None
+    recover: bool = True
     retry_delay_us: int = 250_000
 
 
@@ -96,7 +101,7 @@ class Engine:
         self.held: dict[str, HeldRun] = {}
         self.lease: Lease | None = None
         self.code = {name: code_fingerprint(registry, name) for name in registry.workflows}
-        self.runner = StepRunner(self, clock, envelope, worker_id, options.steps, options.default_retry)
+        self.runner = StepRunner(self, clock, envelope, options.steps, options.default_retry)
         self.claims = Claims(self)
         self.loader = Loader(self)
         self.is_stopping = False
@@ -152,7 +157,9 @@ class Engine:
 
     def _drain(self) -> None:
         self._drain_handle = None
-        dirty, self._dirty = self._dirty, []
+        dirty, self._dirty = self._dirty[:DRAIN_SIZE], self._dirty[DRAIN_SIZE:]
+        if self._dirty:
+            self._drain_handle = self._loop.call_soon(self._drain)
         batch: list[_Pending] = []
         for held in dirty:
             held.is_dirty = False
@@ -190,7 +197,7 @@ class Engine:
         except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel makes the run stuck
             held.inbox, held.facts, held.records = inbox, facts, records
             return self.stick(held, error)
-        turn = draft_turn(held, replayer, activation, inbox, records, self.options.queues, now_us)
+        turn = draft_turn(held, replayer, activation, inbox, records, self.options, now_us)
         return _Pending(held, turn, activation, [then for _, then in records] if records else ())
 
     def _record(self, held: HeldRun, records: list[tuple[AttemptRow, Callable[[], None]]]) -> _Pending | None:
@@ -228,7 +235,7 @@ class Engine:
         consumed = [item.row_id for item in held.inbox if item.fact.kind == EventKind.RUN_RESUMED]
         records = held.records
         held.facts, held.inbox, held.records = [], [], []
-        release = not held.executions
+        release = self.options.recover and not held.executions
         held.set_aside = change = replace(change, release=release)
         turn = Turn(
             row.run_id,
@@ -260,9 +267,11 @@ class Engine:
             if outcome is None:
                 self._effects(pending)
             elif isinstance(outcome, ConflictError):
-                self._lose(pending.held, outcome)
-            else:
+                self._lose(pending.held)
+            elif isinstance(outcome, StoreUnavailableError):
                 again.append(pending)
+            else:
+                self._submit([self.stick(pending.held, outcome)])
         if again:
             log.warning("the store is not available, %d turns wait", len(again))
             self.later(self.options.retry_delay_us, lambda: self._submit(again))
@@ -294,6 +303,8 @@ class Engine:
             held.is_closed = change.status.is_closed
             if change.status is RunStatus.PAUSED:
                 held.set_aside = change
+            if turn.new_runs and not self.options.recover:
+                self.claims.adopt([new.run_id for new in turn.new_runs])
             if change.ready_at_us is not None:
                 self.claims.wake_by(change.ready_at_us)
             if change.release and not held.executions and not held.facts:
@@ -304,7 +315,7 @@ class Engine:
             held.replayer = None
         if held.wants_inbox:
             self.loader.refresh_soon(held)
-        elif held.facts or held.inbox or held.records or held.wants_turn or (held.set_aside and not held.executions):
+        elif held.facts or held.inbox or held.records or held.wants_turn or (held.set_aside and not held.set_aside.release and not held.executions and self.options.recover):
             self.mark(held)
 
     def _park(self, held: HeldRun) -> None:
@@ -319,9 +330,16 @@ class Engine:
         if held.wants_inbox:
             self.claims.poll()
 
-    def _lose(self, held: HeldRun, conflict: ConflictError) -> None:
+    def lose_all(self) -> None:
+        """The lease is gone: others may own every run by now."""
+        for held in list(self.held.values()):
+            self._lose(held)
+
+    def _lose(self, held: HeldRun) -> None:
         """Another worker owns the run: forget it, and whatever it has in flight here."""
-        log.warning("run %s is not ours any more: %s", held.row.run_id, conflict.message)
+        if not held.is_ours:
+            return
+        log.warning("run %s is not ours any more", held.row.run_id)
         self.held.pop(held.row.run_id, None)
         held.is_ours = False
         for execution in list(held.executions.values()):

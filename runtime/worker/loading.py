@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from durable.commands import ScheduleStep
+from durable.commands import ScheduleStep, StartChild
 from durable.errors import DeterminismError, PoisonError, StoreUnavailableError
 from durable.info import RunIdentity
 from durable.kernel.replayer import Replayer
@@ -83,6 +83,10 @@ class Loader:
                 held.replayer = replayer
                 for warning in replayer.warnings:
                     log.warning("%s", warning)
+            if not engine.options.recover:
+                engine.claims.adopt(
+                    [w.command.run_id for w in held.replayer.open.values() if isinstance(w.command, StartChild)]
+                )
             if held.recovers and await self._recover(held, held.replayer):
                 return
         except StoreUnavailableError as error:

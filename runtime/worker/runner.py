@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 class StepHost(Protocol):
     """The engine, as the runner sees it."""
 
+    @property
+    def worker_id(self) -> str:
+        """Who runs the attempts."""
+        ...
+
     def step_ended(self, execution: Execution, fact: Fact) -> None:
         """A step has its outcome."""
         ...
@@ -77,14 +82,12 @@ class StepRunner:
         host: StepHost,
         clock: Clock,
         envelope: Envelope,
-        worker_id: str,
         limits: StepLimits,
         default_retry: RetryPolicy | None = None,
     ) -> None:
         self._host = host
         self._clock = clock
         self._envelope = envelope
-        self._worker_id = worker_id
         self._limits = limits
         self._default_retry = default_retry
         self._wheel = TimerWheel()
@@ -245,7 +248,7 @@ class StepRunner:
     async def _record_start(self, execution: Execution) -> None:
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         row = self._row(execution, AttemptOutcome.STARTED, None, None)
-        self._host.record_attempt(execution, row, lambda: recorded.done() or recorded.set_result(None))
+        self._host.record_attempt(execution, row, lambda: None if recorded.done() else recorded.set_result(None))
         await recorded
         execution.was_started = True
 
@@ -341,7 +344,7 @@ class StepRunner:
         ended = None if outcome in (AttemptOutcome.STARTED, AttemptOutcome.HANDED_OVER) else self._clock.now_us()
         return AttemptRow(
             execution.held.row.run_id, execution.command.number, execution.attempt, outcome, execution.started_at_us,
-            ended, next_at_us, error, execution.heartbeat, self._worker_id,
+            ended, next_at_us, error, execution.heartbeat, self._host.worker_id,
         )  # fmt: skip
 
     # -- limits and heartbeats ----------------------------------------------------------------------------

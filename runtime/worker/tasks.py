@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import record_exception
 from durable.commands import ScheduleStep
@@ -39,7 +39,7 @@ class TaskServer:
         self._engine = engine
         options = engine.options
         self._runner = StepRunner(
-            self, engine.clock, engine.envelope, engine.worker_id, options.steps, options.default_retry
+            self, engine.clock, engine.envelope, options.steps, options.default_retry
         )
         self._tasks: dict[tuple[str, int], tuple[TaskRow, Execution]] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -60,6 +60,17 @@ class TaskServer:
             self._again = True
         else:
             self._looking = self._engine.spawn(self._look())
+
+    @property
+    def worker_id(self) -> str:
+        """Who runs the attempts."""
+        return self._engine.worker_id
+
+    def lose_all(self) -> None:
+        """The lease is gone: others may have the tasks by now."""
+        for _, execution in list(self._tasks.values()):
+            self._runner.drop(execution)
+        self._tasks.clear()
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more tasks, let those in flight finish for a while."""
@@ -147,8 +158,11 @@ class TaskServer:
             if not await engine.store.finish_task(task, row):
                 log.warning("step %s of run %s went to another worker", task.step, task.run_id)
         except StoreUnavailableError:
-            engine.later(engine.options.retry_delay_us, lambda: engine.spawn(self._deliver(task, row)) and None)
+            engine.later(engine.options.retry_delay_us, lambda: self._spawn(self._deliver(task, row)))
         self.poll()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._engine.spawn(work)
 
     def step_handed_over(self, execution: Execution) -> None:
         """Somebody else completes it; the task stays ours until then."""
@@ -168,7 +182,7 @@ class TaskServer:
         try:
             await engine.store.postpone_task(task, row)
         except StoreUnavailableError:
-            engine.later(engine.options.retry_delay_us, lambda: engine.spawn(self._postpone(task, row)) and None)
+            engine.later(engine.options.retry_delay_us, lambda: self._spawn(self._postpone(task, row)))
         self.poll()
 
     def keep_heartbeat(self, execution: Execution, payload: str) -> None:

@@ -6,7 +6,8 @@ Each command kind that leaves a row of its own has one small function in ``_WRIT
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
 
@@ -47,6 +48,9 @@ from runtime.store.row import (
     UpdateRow,
 )
 from runtime.worker.held import HeldRun
+
+if TYPE_CHECKING:
+    from runtime.worker.engine import EngineOptions
 
 CHILD_OUTCOMES: Final[dict[EventKind, tuple[EventKind, str | None]]] = {
     EventKind.RUN_COMPLETED: (EventKind.CHILD_COMPLETED, None),
@@ -244,7 +248,7 @@ def draft_turn(
     activation: Activation,
     inbox: Sequence[InboxRow],
     records: Sequence[tuple[AttemptRow, Callable[[], None]]],
-    queues: Sequence[str],
+    options: EngineOptions,
     now_us: int,
 ) -> Turn:
     """The turn that commits an activation.
@@ -255,7 +259,7 @@ def draft_turn(
         activation: what to record.
         inbox: the rows that went into it.
         records: attempts to record with it.
-        queues: those that this worker serves; steps for others become tasks.
+        options: which queues this worker serves (steps for others become tasks), and whether it gives runs back.
         now_us: the time.
     """
     row = held.row
@@ -264,7 +268,7 @@ def draft_turn(
     has_in_flight = bool(held.executions)
     for command in activation.commands:
         if type(command) is ScheduleStep:
-            if route(command, queues) is None:
+            if route(command, options.queues) is None:
                 has_in_flight = True
             else:
                 _route_step(draft, command)
@@ -279,6 +283,8 @@ def draft_turn(
             closing = command
     _write_outcomes(draft, activation)
     change = _change(held, replayer, activation, closing, has_in_flight, now_us)
+    if not options.recover and not change.status.is_closed:
+        change = replace(change, release=False)
     if change.closed_at_us is not None:
         draft.add("close_children", *_open_children(replayer))
         draft.add("inbox", *_report_to_parent(row, replayer, activation.events[-1], now_us))

@@ -1,34 +1,37 @@
 """The watchdog: finds workflow code that keeps the event loop busy, names the line, and interrupts it (L10).
 
-Workflow code runs on the thread of the event loop, so one endless loop or blocking call stops every run of the
-worker. ``Watchdog.run`` marks a drain with one attribute write before and one after, and a daemon thread looks every
-eighth of the limit whether the drain that it sees has lasted too long. A drain is known by the identity of its mark.
+Workflow code runs on the thread of the event loop, so one endless loop or blocking call stops every run of
+the worker. ``Watchdog.run`` marks a drain with one attribute write before and one after, and a daemon thread
+looks every eighth of the limit whether the drain that it sees has lasted too long. A drain is known by the
+identity of its mark.
 
 **Interrupting.** ``PyThreadState_SetAsyncExc`` leaves an exception for a thread, which raises it at its next
-checkpoint: the start of a function, a jump backwards, the end of a call. That ends a loop in Python. A call into C
-has no checkpoint: it is reported, and the exception waits for its end. While a call holds the GIL even this thread
-stands still; it runs again when the call is over, and finds the same line, because the end of a call is where a
-thread gives a GIL away that others want.
+checkpoint: the start of a function, a jump backwards, the end of a call. That ends a loop in Python. A call
+into C has no checkpoint: it is reported, and the exception waits for its end. While a call holds the GIL even
+this thread stands still; it runs again when the call is over, and finds the same line, because the end of a
+call is where a thread gives a GIL away that others want.
 
-**Never after the drain.** The exception must not hit the worker's own code. The race is: this thread sees the drain
-under way, the drain ends, this thread interrupts. It is closed in the manner of Dekker's algorithm: this thread
-*announces* that it may interrupt and then looks whether the drain is under way; the worker's thread *ends* the drain
-and then looks for an announcement. Whatever the order, one of them sees the other. If this thread does, it keeps
-quiet; if the worker's thread does, it waits for the lock under which this thread acts, and takes back what is still
-pending. Between the end of the drain and that look there is no call and no jump, hence no checkpoint. This is why
-``run`` holds both halves in one frame: a method ``leave`` could be interrupted at its entrance.
+**Never after the drain.** The exception must not hit the worker's own code. The race is: this thread sees the
+drain under way, the drain ends, this thread interrupts. It is closed in the manner of Dekker's algorithm:
+this thread *announces* that it may interrupt and then looks whether the drain is under way; the worker's
+thread *ends* the drain and then looks for an announcement. Whatever the order, one of them sees the other. If
+this thread does, it keeps quiet; if the worker's thread does, it waits for the lock under which this thread
+acts, and takes back what is still pending. Between the end of the drain and that look there is no call and no
+jump, hence no checkpoint. This is why ``run`` holds both halves in one frame: a method ``leave`` could be
+interrupted at its entrance.
 
-**What is hit.** The stack is looked at first, down to the frame of ``run``. A thread that waits for the GIL stands at
-a checkpoint and raises right there, so an interrupt that is sent while the author's code is on the stack lands in it
-and does not tear the kernel's bookkeeping. Where only the machine's code is found, a moment later may show the
-author's (``while True: await asyncio.sleep(0)`` alternates); after a number of looks it is interrupted all the same.
+**What is hit.** The stack is looked at first, down to the frame of ``run``. A thread that waits for the GIL
+stands at a checkpoint and raises right there, so an interrupt that is sent while the author's code is on the
+stack lands in it and does not tear the kernel's bookkeeping. Where only the machine's code is found, a moment
+later may show the author's (``while True: await asyncio.sleep(0)`` alternates); after a number of looks it is
+interrupted all the same.
 
-**What swallows it.** ``except BaseException`` in an endless loop is interrupted again, a limited number of times, and
-then reported. The constructor of the exception tells that it was raised at all.
+**What swallows it.** ``except BaseException`` in an endless loop is interrupted again, a limited number of
+times, and then reported. The constructor of the exception tells that it was raised at all.
 
-**What is not the drain's fault.** Where this thread itself wakes up too late, either the drain held the GIL, and then
-its thread has used processor time, or something else is to blame: another thread, a stopped process, a suspended
-machine. In that case the time is forgiven.
+**What is not the drain's fault.** Where this thread itself wakes up too late, either the drain held the GIL,
+and then its thread has used processor time, or something else is to blame: another thread, a stopped process,
+a suspended machine. In that case the time is forgiven.
 
 However a drain ends once it was found, its run is blocked: ``run`` raises ``BlockedLoopError`` with the line.
 """
@@ -62,12 +65,14 @@ OnBlocked = Callable[[str, str, bool], None]
 _LOOKS_PER_LIMIT: Final = 8
 _LOOKS_FOR_USER_CODE: Final = 20
 _MAX_INTERRUPTS: Final = 10
+_SHARE_OF_THE_GUILTY: Final = 1 / 8
+"""A thread that held the GIL has used this share of the time; less than all of it, for the host may be busy."""
 _RUNTIME: Final = str(PurePath(__file__).parent.parent) + os.sep
 
 _log = logging.getLogger(__name__)
 
 
-class BlockedLoopInterrupt(DeterminismError):
+class BlockedLoopInterrupt(DeterminismError):  # noqa: N818 - what went wrong is a BlockedLoopError
     """Raised in the middle of workflow code that keeps the event loop busy.
 
     It is a ``DeterminismError`` because the kernel discards an activation at once on those.
@@ -102,13 +107,13 @@ class Watchdog:
 
     Args:
         limit_seconds: a drain may take this long.
-        on_blocked: told once of every drain that took longer, on the watchdog's thread. It must not wait for the
-            watched thread.
+        on_blocked: told once of every drain that took longer, on the watchdog's thread; it must not wait for
+            the watched thread. By default the log is told.
     """
 
     def __init__(self, limit_seconds: float = 2.0, on_blocked: OnBlocked | None = None) -> None:
         self.limit_seconds = limit_seconds
-        self._on_blocked = on_blocked
+        self._on_blocked = on_blocked if on_blocked is not None else self._log_blocked
         self._interval = limit_seconds / _LOOKS_PER_LIMIT
         self._mark: Mark | None = None
         self._announced: _Case | None = None
@@ -127,7 +132,9 @@ class Watchdog:
         self._interrupter = _Interrupter(threading.get_ident(), self._count_raised)
         self._stopping.clear()
         clock = _processor_clock(threading.get_ident())
-        self._thread = threading.Thread(target=self._watch, args=(clock,), name="durable-watchdog", daemon=True)
+        self._thread = threading.Thread(
+            target=self._watch, args=(clock,), name="durable-watchdog", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -141,7 +148,7 @@ class Watchdog:
         """Call ``function`` and return its result; not to be nested, and only on the watched thread.
 
         Args:
-            label: whose drain it is, for messages.
+            label: the id of the workflow whose drain it is, for messages.
             function: the drain.
             args: its arguments.
 
@@ -166,7 +173,7 @@ class Watchdog:
                     raise self._error(case)
 
     def _take_back(self) -> _Case | None:
-        """Withdraw the announcement and what is pending; nothing new can come, since no drain is under way."""
+        """Withdraw the announcement and what is pending; nothing new comes, since no drain is under way."""
         assert self._interrupter is not None
         with self._lock:
             self._interrupter.flush()
@@ -176,8 +183,8 @@ class Watchdog:
     def _error(self, case: _Case) -> BlockedLoopError:
         label, _ = case.mark
         return BlockedLoopError(
-            f"{label} kept the event loop busy for more than {self.limit_seconds:g} s at {case.where}; "
-            f"move the work into a step: await ctx.step(...)",
+            f"workflow {label!r} kept the event loop busy for more than {self.limit_seconds:g} s "
+            f"at {case.where}; move the work into a step: await ctx.step(...)",
             label=label,
             where=case.where,
             limit_seconds=self.limit_seconds,
@@ -192,9 +199,12 @@ class Watchdog:
         pause = self._interval
         looked_at, used_before = monotonic(), processor_clock()
         while not self._stopping.wait(pause):
-            now, used = monotonic(), processor_clock()
+            try:
+                now, used = monotonic(), processor_clock()
+            except OSError:  # the watched thread is gone
+                return
             late = now - looked_at - pause
-            if late > self._interval and used - used_before < late / 2:
+            if late > self._interval and used - used_before < late * _SHARE_OF_THE_GUILTY:
                 self._forgiven_until = now
             looked_at, used_before = now, used
             self._look(now)
@@ -209,7 +219,11 @@ class Watchdog:
         if case is not None and case.mark is not mark:
             self._close(case)
             case = None
-        if case is None and mark is not None and now - max(mark[1], self._forgiven_until) > self.limit_seconds:
+        if (
+            case is None
+            and mark is not None
+            and now - max(mark[1], self._forgiven_until) > self.limit_seconds
+        ):
             case = self._case = self._open(mark)
         if case is not None and now >= case.quiet_until:
             self._pursue(case, now)
@@ -254,15 +268,19 @@ class Watchdog:
         if case.is_reported:
             return
         case.is_reported = True
-        if self._on_blocked is None:
-            return
         try:
             self._on_blocked(case.mark[0], case.where, interrupted)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the watch goes on, whatever somebody else's code raises
             _log.exception("the callback of the watchdog failed")
 
+    def _log_blocked(self, label: str, where: str, interrupted: bool) -> None:  # noqa: FBT001 - an OnBlocked
+        if interrupted:
+            _log.error("workflow %r kept the event loop busy at %s and was interrupted", label, where)
+        else:
+            _log.error("workflow %r keeps the event loop busy at %s and cannot be interrupted", label, where)
+
     def _find_code(self) -> tuple[bool, str]:
-        """Tell whether the author's code is on the watched stack, and where that, or else the innermost code, stands."""
+        """Tell whether the author's code is on the watched stack, and where it, or else the innermost, is."""
         assert self._interrupter is not None
         innermost = frame = sys._current_frames().get(self._interrupter.thread_id)
         while frame is not None and frame.f_code is not _RUN_CODE:
@@ -304,8 +322,9 @@ class _Interrupter:
     def flush(self) -> None:
         """Called by the thread itself: raise and catch here what it has not raised yet.
 
-        Setting no exception would forget it as well, but Python 3.11 and 3.12 would then believe for ever that one is
-        pending, and every checkpoint of the process would take the slow way. So one is sent, in place of any other.
+        Setting no exception would forget it as well, but Python 3.11 and 3.12 would then believe for ever
+        that one is pending, and every checkpoint of the process would take the slow way. So one is sent, in
+        place of any other.
         """
         try:
             self._set(self.thread_id, id(BlockedLoopInterrupt))

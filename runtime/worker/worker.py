@@ -17,7 +17,7 @@ from durable.step import RetryPolicy
 from durable.workflow import WorkflowDefinition
 from runtime.clock import Clock, SystemClock
 from runtime.identifier import new_run_id
-from runtime.store.protocol import Store
+from runtime.store.protocol import Lease, Store
 from runtime.store.row import WorkerRow
 from runtime.store.url import open_store
 from runtime.worker.definition import describe_workflow
@@ -78,6 +78,7 @@ class Worker:
             cache_size=cache_size,
             steps=StepLimits(max_concurrent_steps, max_threads),
             default_retry=default_retry,
+            recover=recover,
         )
         self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds
@@ -93,16 +94,13 @@ class Worker:
         self.engine = engine = Engine(
             self.store, self.registry, envelope, self._clock, self.worker_id, self._options, self._watchdog
         )
-        row = WorkerRow(
-            self.worker_id, socket.gethostname(), os.getpid(), self._clock.now_us(), self._options.queues,
-            tuple(self.registry.workflows),
-        )  # fmt: skip
-        engine.lease = await self.store.join(row, self._lease_seconds)
+        engine.lease = await self._join()
         definitions = {name: describe_workflow(d) for name, d in self.registry.workflows.items()}
         if definitions:
             await self.store.publish_definitions(definitions)
-        for name, code in engine.code.items():
-            await self.store.unstick(name, code, self._clock.now_us())
+        if self._options.recover:
+            for name, code in engine.code.items():
+                await self.store.unstick(name, code, self._clock.now_us())
         await self.store.take_over(self._clock.now_us())
         self._queries = QueryAnswerer(engine)
         self._tasks = TaskServer(engine)
@@ -112,16 +110,42 @@ class Worker:
         self._queries.poll()
         self._tasks.poll()
 
+    async def _join(self) -> Lease:
+        row = WorkerRow(
+            self.worker_id, socket.gethostname(), os.getpid(), self._clock.now_us(), self._options.queues,
+            tuple(self.registry.workflows),
+        )  # fmt: skip
+        return await self.store.join(row, self._lease_seconds)
+
+    async def _join_again(self, engine: Engine, lapsed: Lease) -> None:
+        """The lease has lapsed, after a stop or a blocked loop: others may own our runs, so begin anew under another id."""
+        log.warning("the lease of worker %s lapsed; it gives up its runs and joins again", self.worker_id)
+        engine.lose_all()
+        self._tasks.lose_all()
+        await lapsed.end()
+        self.worker_id = engine.worker_id = new_run_id()
+        engine.lease = await self._join()
+        engine.claims.poll()
+        self._tasks.poll()
+
+    def serve(self, run_id: str) -> None:
+        """Serve this run and what it starts, where ``recover=False``; it stays with this worker until it ends or the worker stops."""
+        assert self.engine is not None, "the worker has not started"
+        self.engine.claims.adopt([run_id])
+
     async def _keep_house(self) -> None:
         engine = self.engine
         assert engine is not None
-        lease = engine.lease
-        assert lease is not None
         interval = min(1.0, self._lease_seconds / 4)
         while True:
-            lease.loop_alive()
-            engine.runner.launch_waiting()
+            lease = engine.lease
+            assert lease is not None
             try:
+                if not lease.is_fresh():
+                    await self._join_again(engine, lease)
+                else:
+                    lease.loop_alive()
+                    engine.runner.launch_waiting()
                 if await self.store.take_over(self._clock.now_us()):
                     engine.claims.poll()
             except StoreUnavailableError as error:

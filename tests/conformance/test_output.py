@@ -58,6 +58,11 @@ async def test_log_line_is_kept_as_it_was_written(store):
     assert await store.read_logs(run.run_id, 1) == [row]
 
 
+async def test_log_line_of_an_unknown_run_is_dropped(store):
+    await store.write_logs([LogRow("nobody", 5, "info", "workflow", "hello")])
+    assert await store.read_logs("nobody", 1) == []
+
+
 async def test_newest_thousand_log_lines_of_a_run_are_kept(store):
     author = await begin(store)
     other = (await begin(store, "other")).run

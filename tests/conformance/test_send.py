@@ -248,6 +248,13 @@ async def test_outcome_of_a_step_is_accepted_once_also_after_it_was_read(store):
     assert await store.read_inbox(run.run_id) == []
 
 
+async def test_facts_of_other_kinds_are_not_counted_by_their_command(store):
+    run = (await begin_waiting(store)).run
+    for kind in (EventKind.CHILD_COMPLETED, EventKind.CHILD_COMPLETED, EventKind.STEP_COMPLETED):
+        await store.send(outcome(run, 1, kind))
+    assert len(await store.read_inbox(run.run_id)) == 3
+
+
 async def test_outcomes_of_different_runs_are_different(store):
     for workflow_id in ("w", "x"):
         run = (await begin_waiting(store, workflow_id)).run

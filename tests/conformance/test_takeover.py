@@ -198,8 +198,10 @@ async def test_worker_that_leaves_takes_nothing_from_others(store):
     lease = await store.join(worker_row("a"), 60)
     other = await store.join(worker_row("b"), 60)
     author = await begin_holding(store, "b")
+    tasked, held = await begin_with_task(store, "b", "other")
     await lease.end()
     assert await get(store) == author.run
+    assert await store.read_tasks(tasked.run.run_id) == [held]
     await other.end()
 
 

@@ -139,6 +139,13 @@ class MemoryStore(Reading):
             claimed.append(Claimed(run.row, state.unread(run)))
         return claimed
 
+    async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
+        with self._transaction() as state:
+            for run_id in run_ids:
+                run = state.runs.get(run_id)
+                if run is not None and run.row.owner is None and not run.row.status.is_closed:
+                    state.change(run, owner=worker_id, epoch=run.row.epoch + 1)
+
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:
         with self._transaction() as state:
             stuck = [
@@ -208,7 +215,6 @@ class MemoryStore(Reading):
 
     def _write_update(self, update: UpdateRow) -> None:
         self._state.ids[update.workflow_id].updates[update.update_id] = update
-        self._state.draft.updates = True
 
     # -- steps on other workers ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from durable.errors import StoreError, StoreFormatError, StoreUnavailableError
 
@@ -74,7 +74,16 @@ def uri(path: Path, mode: str) -> str:
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
-def connect_writer(path: Path, *, mode: str = "rw", wait_seconds: float = 0.0) -> sqlite3.Connection:
+C = TypeVar("C", bound=sqlite3.Connection)
+
+
+def connect_writer(
+    path: Path,
+    *,
+    mode: str = "rw",
+    wait_seconds: float = 0.0,
+    factory: type[C] = sqlite3.Connection,  # type: ignore[assignment]
+) -> C:
     """A connection that writes, with every commit on disk before it returns."""
     connection = sqlite3.connect(
         uri(path, mode),
@@ -83,6 +92,7 @@ def connect_writer(path: Path, *, mode: str = "rw", wait_seconds: float = 0.0) -
         isolation_level=None,
         check_same_thread=False,
         cached_statements=512,
+        factory=factory,
     )
     return _configured(connection, _WRITER)
 
@@ -95,7 +105,7 @@ def connect_checkpointer(path: Path) -> sqlite3.Connection:
     return _configured(connection, _CHECKPOINTER)
 
 
-def _configured(connection: sqlite3.Connection, settings: tuple[str, ...]) -> sqlite3.Connection:
+def _configured(connection: C, settings: tuple[str, ...]) -> C:
     try:
         for setting in settings:
             connection.execute(setting).close()

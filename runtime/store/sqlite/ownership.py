@@ -60,6 +60,17 @@ def _may_take(run: Run, rows: Sequence[InboxRow]) -> list[InboxRow]:
     return [row for row in rows if row.run_id == run.run_id or (row.run_id is None and is_open)]
 
 
+def adopt(session: Session, worker_id: str, run_ids: Sequence[str]) -> None:
+    """``Store.adopt``."""
+    for run_id in run_ids:
+        run = session.run(run_id)
+        if run is not None and run.owner is None and not run.status.is_closed:
+            run.owner = worker_id
+            run.epoch += 1
+            session.change_head(run)
+            session.draft.ready = True
+
+
 def unstick(session: Session, workflow: str, code: str, now_us: int) -> int:
     """``Store.unstick``."""
     keys = [key for (key,) in session.execute_flushed(_RUN["stuck"], (workflow, code))]

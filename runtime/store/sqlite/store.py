@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -40,6 +41,7 @@ from runtime.store.sqlite.migration import prepare
 from runtime.store.sqlite.pool import ReadPool
 from runtime.store.sqlite.reading import Reading
 from runtime.store.sqlite.session import Session
+from runtime.store.sqlite.transaction import SqliteTransaction, Transactions
 from runtime.store.sqlite.writer import Writer
 
 R = TypeVar("R")
@@ -65,19 +67,20 @@ class SqliteStore(Reading):
         wait_seconds: float = WAIT_SECONDS,
         watchdog_seconds: float = WATCHDOG_SECONDS,
     ) -> None:
-        self.path: Final = Path(path)
+        self.path: Final = Path(path).absolute()
         self._wait_seconds = wait_seconds
         self._pool = ReadPool(self.path)
         self._writer: Writer | None = None
         self._listeners: list[Callable[[Change], None]] = []
         self._watchdog_seconds = watchdog_seconds
         self._checkpointer: Checkpointer | None = None
+        self._transactions: Transactions | None = None
         self._watcher: asyncio.TimerHandle | None = None
         self._leases: dict[str, SqliteLease] = {}
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.path}"
+        return f"sqlite:///{str(self.path).replace('%', '%25')}"
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -92,6 +95,7 @@ class SqliteStore(Reading):
         await anyio.to_thread.run_sync(writer.start, loop)
         checkpointer.start()
         self._writer, self._checkpointer = writer, checkpointer
+        self._transactions = Transactions(self.path, mutex, checkpointer, self._wait_seconds, self._tell)
         self._watch(loop)
 
     async def close(self) -> None:
@@ -145,6 +149,8 @@ class SqliteStore(Reading):
         is_volatile: bool = False,
     ) -> R:
         writer = self._opened()
+        if not is_volatile and self._transactions is not None:
+            self._transactions.check_outside()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         writer.submit(
             Call(apply, future, run_ids=run_ids, workflow_ids=workflow_ids, is_volatile=is_volatile)
@@ -184,6 +190,9 @@ class SqliteStore(Reading):
         return await self._write(
             lambda session: ownership.claim(session, worker_id, workflows, queues, limit, now_us)
         )
+
+    async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
+        await self._write(lambda session: ownership.adopt(session, worker_id, run_ids), run_ids=run_ids)
 
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:
         return await self._write(lambda session: ownership.unstick(session, workflow, code, now_us))
@@ -255,6 +264,15 @@ class SqliteStore(Reading):
             run_ids={row.run_id for row in rows},
             is_volatile=True,
         )
+
+    # -- transactional steps ------------------------------------------------------------------------------
+
+    def transaction(
+        self, run_id: str, epoch: int, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[SqliteTransaction]:
+        self._opened()
+        assert self._transactions is not None
+        return self._transactions.begin(run_id, epoch, timeout)
 
     # -- keeping house ------------------------------------------------------------------------------------
 

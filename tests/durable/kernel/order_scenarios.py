@@ -1,4 +1,4 @@
-"""Prints the order in which things happen, by scenario, as JSON. Run in a process of its own by test_order.py."""
+"""Prints the order in which things happen, by scenario, as JSON; test_order.py runs it in fresh processes."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ SCENARIOS = (
 
 
 def main() -> None:
-    """Run every scenario, between runs of others and after allocations that differ from process to process."""
+    """Run every scenario, among other runs and after allocations that differ from process to process."""
     noise = [object() for _ in range(random.randrange(10_000))]
     bystanders = []
     orders = {}

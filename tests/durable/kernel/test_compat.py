@@ -233,7 +233,7 @@ def test_numbers_are_forgotten_with_their_scopes():
     async def body():
         for _ in range(10):
             with anyio.CancelScope(), anyio.CancelScope():
-                pass
+                await asyncio.sleep(0)
 
     gc.collect()
     before = len(compat._ordered)

@@ -12,7 +12,7 @@ from simulated_run import SimulatedRun, run
 
 def test_sleep_and_current_time_follow_the_timers():
     async def body():
-        await anyio.sleep(0)
+        await anyio.sleep(0)  # noqa: ASYNC115 - what is tested
         await anyio.sleep(1.5)
         await anyio.sleep_until(4)
         return anyio.current_time()
@@ -53,7 +53,12 @@ def test_fail_after_is_one_timer_even_where_its_deadline_is_no_round_number():
     simulated = SimulatedRun()
     with pytest.raises(TimeoutError):
         simulated.run(body())
-    assert len([command for command in simulated.commands if command[0] == "start"]) == 3
+    assert simulated.commands == [
+        ("start", 1, 100_000),
+        ("start", 2, 200_000),
+        ("start", 3, 100_000_000),
+        ("cancel", 3),
+    ]
 
 
 def test_scope_deadline_can_be_moved():

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 from collections.abc import Coroutine
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -93,10 +94,8 @@ def test_cleanup_that_waits_is_left_where_it_waits(simulated):
 def test_coroutine_that_swallows_a_few_times_is_closed(simulated, swallowed):
     async def body():
         for _ in range(MAX_CLOSES - 1):
-            try:
+            with suppress(swallowed):
                 await never()
-            except swallowed:
-                pass
         await never()
 
     simulated.spawn(body())
@@ -305,10 +304,8 @@ def test_closed_task_that_is_woken_afterwards_makes_no_complaint(simulated):
 def test_close_tasks_counts_those_that_refuse(simulated):
     async def stubborn():
         while True:
-            try:
+            with suppress(BaseException):
                 await never()
-            except BaseException:
-                pass
 
     simulated.spawn(stubborn())
     simulated.drain()

@@ -1,0 +1,317 @@
+"""Transactional steps: a step writes into the store's database, and its completion commits with it (rule D4).
+
+The step has a connection of its own inside ``BEGIN IMMEDIATE``, while this process's writer is held. It is the step's
+in all but two things: it cannot end the transaction, and it cannot write the store's own tables. When the context
+ends, the same connection delivers the outcome to the run, which is refused if the run was closed or has another owner
+by now, and commits both. So there is no moment at which one is durable without the other.
+
+A store call from inside would wait for the writer, which waits for the step: it raises instead. Heartbeats, logs and
+``commit`` do not wait for anything and only take their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from durable.errors import ConflictError, StepTimeoutError, StoreError
+from runtime.store import fault
+from runtime.store.row import Change, InboxRow
+from runtime.store.sqlite.checkpoint import Checkpointer
+from runtime.store.sqlite.clock import boot_ns
+from runtime.store.sqlite.connection import connect_writer, primary_code, translate
+from runtime.store.sqlite.delivery import Receipt, post
+from runtime.store.sqlite.session import Session
+from runtime.store.sqlite.statement import load
+
+T = TypeVar("T")
+
+_PART: Final = load("part")
+_OURS: Final = "durable_"
+
+_READING: Final = frozenset({sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+_REFUSED: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
+_HARMLESS_PRAGMAS: Final = frozenset(
+    {
+        "data_version",
+        "foreign_key_check",
+        "foreign_key_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "table_info",
+        "table_list",
+        "table_xinfo",
+    }
+)
+_RULES: Final = (
+    "inside a transactional step the connection cannot begin or end transactions, attach databases, change settings, or "
+    f"write tables whose names begin with {_OURS!r}"
+)
+
+
+class StepConnection(sqlite3.Connection):
+    """The connection of a transactional step."""
+
+    def commit(self) -> None:
+        """Refused: the transaction commits together with the step's completion."""
+        raise StoreError("a transactional step cannot commit: what it wrote commits together with its completion")
+
+    def rollback(self) -> None:
+        """Refused: the transaction is rolled back if the step raises."""
+        raise StoreError("a transactional step cannot roll back: raise an exception instead, and nothing is kept")
+
+
+def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _by: str | None) -> int:
+    if action in _READING:
+        return sqlite3.SQLITE_OK
+    if action in _REFUSED:
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_PRAGMA:
+        return sqlite3.SQLITE_OK if (first or "").lower() in _HARMLESS_PRAGMAS else sqlite3.SQLITE_DENY
+    is_ours = any(name is not None and name.lower().startswith(_OURS) for name in (first, second))
+    return sqlite3.SQLITE_DENY if is_ours else sqlite3.SQLITE_OK
+
+
+class SqliteTransaction:
+    """One transaction; documented in ``runtime.store.protocol.Transaction``.
+
+    Args:
+        path: the database file.
+        run_id: whose step it is.
+        epoch: the owner's epoch.
+        mutex: held by this process; released when the transaction ends.
+    """
+
+    def __init__(self, path: Path, run_id: str, epoch: int, mutex: threading.Lock) -> None:
+        self.path = path
+        self._run_id = run_id
+        self._epoch = epoch
+        self._mutex = mutex
+        self._guard = threading.Lock()
+        self._has_ended = False
+        self._connection: StepConnection | None = None
+        self._outcome: tuple[InboxRow, Mapping[str, bytes]] | None = None
+
+    @property
+    def connection(self) -> StepConnection:
+        """The step's connection."""
+        if self._connection is None:
+            raise StoreError("the transaction has ended")
+        return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds up the store."""
+        return not self._has_ended
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is an outcome to commit."""
+        return self._outcome is not None
+
+    def complete(self, row: InboxRow, blobs: Mapping[str, bytes] | None = None) -> None:
+        """Commit with this outcome when the context ends."""
+        self._outcome = row, blobs or {}
+
+    # -- on other threads ---------------------------------------------------------------------------------
+
+    def begin(self, wait_seconds: float) -> None:
+        """Connect and take the database's write lock."""
+        connection = connect_writer(self.path, wait_seconds=wait_seconds, factory=StepConnection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.set_authorizer(_authorize)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def commit(self) -> tuple[Change | None, int]:
+        """Deliver the outcome and commit; what changed, and when the commit began."""
+        assert self._outcome is not None
+        row, blobs = self._outcome
+        with self._guard:
+            connection = self.connection
+            connection.set_authorizer(None)
+            connection.row_factory = None
+            connection.text_factory = str
+            session = Session(connection)
+            session.begin()
+            self._deliver(session, row, blobs)
+            session.flush()
+            if fault.is_armed:
+                fault.reach("commit:before")
+            began_ns = boot_ns()
+            connection.execute("COMMIT")
+            if fault.is_armed:
+                fault.reach("commit:after")
+        return session.draft.finish(), began_ns
+
+    def _deliver(self, session: Session, row: InboxRow, blobs: Mapping[str, bytes]) -> None:
+        run = session.run(self._run_id)
+        if run is None or run.epoch != self._epoch:
+            raise ConflictError(f"run {self._run_id} has another owner by now", run_id=self._run_id)
+        for blob in blobs.items():
+            session.execute(_PART["add_blob"], blob)
+        receipt = post(session, row)
+        if receipt is not Receipt.DELIVERED:
+            why = "the step has its outcome already" if receipt is Receipt.REPEATED else f"it is {run.status}"
+            raise ConflictError(f"run {self._run_id} takes no outcome: {why}", run_id=self._run_id)
+
+    def end(self) -> bool:
+        """Roll back what was not committed, and let the store go on; False if that was done before."""
+        with self._guard:
+            if self._has_ended:
+                return False
+            self._has_ended = True
+            connection, self._connection = self._connection, None
+            try:
+                if connection is not None:
+                    _roll_back(connection)
+            finally:
+                self._mutex.release()
+        return True
+
+
+def _roll_back(connection: StepConnection) -> None:
+    """End a connection so that a thread which still uses it can write nothing more."""
+    try:
+        connection.set_authorizer(None)
+        connection.interrupt()
+        # Refuses what the step's thread might begin between the rollback and the end of the connection.
+        _insist(connection, "PRAGMA query_only = ON")
+        if connection.in_transaction:
+            _insist(connection, "ROLLBACK")
+    finally:
+        connection.close()
+
+
+def _insist(connection: StepConnection, statement: str) -> None:
+    """Run a statement although the interruption of another one is still under way."""
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.Error as error:
+            if primary_code(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+        else:
+            return
+
+
+_current: Final[ContextVar[SqliteTransaction | None]] = ContextVar("durable_sqlite_transaction", default=None)
+
+
+class Transactions:
+    """Gives out transactions, one at a time.
+
+    Args:
+        path: the database file.
+        mutex: held while this process has a write transaction open.
+        checkpointer: told of every commit.
+        wait_seconds: how long to wait for a lock that another process holds.
+        tell: gets what every transaction changed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mutex: threading.Lock,
+        checkpointer: Checkpointer,
+        wait_seconds: float,
+        tell: Callable[[Change], None],
+    ) -> None:
+        self._path = path
+        self._mutex = mutex
+        self._checkpointer = checkpointer
+        self._wait_seconds = wait_seconds
+        self._tell = tell
+        self._turnstile = anyio.Lock()
+        # Threads of its own: one that waits for the mutex must not keep the one that would release it from starting.
+        self._threads = anyio.CapacityLimiter(2)
+
+    def check_outside(self) -> None:
+        """Refuse a call from inside a transaction that it would wait for.
+
+        Raises:
+            StoreError: it would wait for ever.
+        """
+        current = _current.get()
+        if current is not None and current.is_open and current.path == self._path:
+            raise StoreError(
+                "a transactional step cannot use the store: the call would wait for the step's own transaction; "
+                "write through the step's connection, or make the call in a step that is not transactional"
+            )
+
+    @asynccontextmanager
+    async def begin(self, run_id: str, epoch: int, timeout: float | None) -> AsyncIterator[SqliteTransaction]:  # noqa: ASYNC109 - a limit of the database's, kept by a thread
+        """``TransactionalStore.transaction``."""
+        self.check_outside()
+        async with self._turnstile:
+            await anyio.to_thread.run_sync(self._mutex.acquire, limiter=self._threads)
+            transaction = SqliteTransaction(self._path, run_id, epoch, self._mutex)
+            try:
+                await self._in_thread(lambda: transaction.begin(self._wait_seconds))
+                async with _limited(transaction, timeout):
+                    yield transaction
+                change = await self._commit(transaction)
+            finally:
+                with anyio.CancelScope(shield=True):  # the lock must not outlive the step
+                    await self._in_thread(transaction.end)
+        if change is not None:
+            self._tell(change)
+
+    async def _commit(self, transaction: SqliteTransaction) -> Change | None:
+        if not transaction.is_complete:
+            return None
+        with anyio.CancelScope(shield=True):  # a commit that was begun is not to be left in doubt
+            change, began_ns = await self._in_thread(transaction.commit)
+        self._checkpointer.committed(began_ns)
+        return change
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
+
+@asynccontextmanager
+async def _limited(transaction: SqliteTransaction, timeout: float | None) -> AsyncIterator[None]:  # noqa: ASYNC109
+    """Run the step: end its transaction when the time is up, whatever the step is doing, and cancel it."""
+    loop = asyncio.get_running_loop()
+    scope = anyio.CancelScope()
+    late = False
+
+    def expire() -> None:
+        nonlocal late
+        late = transaction.end()
+        loop.call_soon_threadsafe(scope.cancel)
+
+    timer = None if timeout is None else threading.Timer(timeout, expire)
+    token = _current.set(transaction)
+    try:
+        if timer is not None:
+            timer.start()
+        with scope:
+            yield
+    except sqlite3.Error as error:
+        if primary_code(error) == sqlite3.SQLITE_AUTH:
+            error.add_note(_RULES)
+        if not late:
+            raise
+    finally:
+        _current.reset(token)
+        if timer is not None:
+            timer.cancel()
+    if late:
+        raise StepTimeoutError(f"the step's transaction took longer than {timeout} s and was rolled back")

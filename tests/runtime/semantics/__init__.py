@@ -1,0 +1,1 @@
+"""The behaviours that users rely on, by number, shown through a ``Runtime``."""
