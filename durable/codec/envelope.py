@@ -21,6 +21,12 @@ from pydantic_core import from_json
 from durable.codec.payload import PayloadCodec, ZlibCodec
 from durable.errors import ConfigurationError, EncodeError, HistoryCorruptedError, StoreFormatError
 
+BLOB_BYTES: Final = 32 * 1024
+"""Payloads with more data are stored apart, unless a caller says otherwise."""
+
+INLINE: Final = 1 << 62
+"""A threshold that nothing exceeds: for payloads on their way to a store, which sets them apart when they become history."""
+
 PREFIX: Final = '{"v":1,"data":'
 
 _NO_BLOBS: Final[Mapping[str, bytes]] = MappingProxyType({})
@@ -40,7 +46,7 @@ class Envelope:
         blobs: bytes by their SHA-256 that were sealed and are not yet stored.
     """
 
-    def __init__(self, codecs: Sequence[PayloadCodec] = (), blob_threshold_bytes: int = 32 * 1024) -> None:
+    def __init__(self, codecs: Sequence[PayloadCodec] = (), blob_threshold_bytes: int = BLOB_BYTES) -> None:
         self._codecs = tuple(codecs)
         self._by_name = {**_ALWAYS_READABLE, **{codec.name: codec for codec in codecs}}
         if len({codec.name for codec in codecs}) < len(self._codecs):
@@ -92,6 +98,28 @@ class Envelope:
         if data is plain_bytes:
             return f"{PREFIX}{plain}}}"
         return f'{{"v":1{field},"data":"{b64encode(data).decode()}"}}'
+
+    def set_apart(self, payload: str, threshold_bytes: int = BLOB_BYTES) -> str:
+        """The payload as history keeps it: one with more data than the threshold leaves it in ``blobs``.
+
+        Args:
+            payload: one that holds its data itself, as it came from a caller or a step.
+            threshold_bytes: of the stored data.
+        """
+        if len(payload) <= threshold_bytes // 4:
+            return payload
+        if payload.startswith(PREFIX):
+            data, field = payload[len(PREFIX) : -1].encode(), ""
+        else:
+            fields = _parse(payload)
+            if "data" not in fields:
+                return payload
+            data, field = self._stored_bytes(fields, _NO_BLOBS), f',"codec":"{fields["codec"]}"'
+        if len(data) <= threshold_bytes:
+            return payload
+        name = sha256(data).hexdigest()
+        self.blobs[name] = data
+        return f'{{"v":1,"blob":"{name}","bytes":{len(data)}{field}}}'
 
     def take_blobs(self) -> dict[str, bytes]:
         """The bytes that were sealed since the last call, by their SHA-256, for the caller to store."""

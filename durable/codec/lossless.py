@@ -191,9 +191,8 @@ class _Rewriter:
         return {
             "type": "json-or-python",
             "json_schema": core_schema.no_info_plain_validator_function(_member_of(cls)),
-            "python_schema": {"type": "any"},
+            "python_schema": {"type": "is-instance", "cls": cls},
             "serialization": core_schema.plain_serializer_function_ser_schema(_name_of_member),
-            "metadata": {MEMBER_MARK: cls},
         }
 
     def _union(self, schema: Schema) -> Schema:

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 SUGGESTED_HISTORY_EVENTS: Final = 10_000
 """From this many events on, ``ctx.info.continue_as_new_suggested`` is true."""
 
+SMALL: Final = 4096
+"""Payloads of fewer characters need no look at whether they are stored apart."""
+
 RUN_DEADLINE: Final = 0
 """Number of the timer of the run's own timeout, which no command has."""
 
@@ -272,14 +275,20 @@ class Replayer:
         self._begin(recorder.at_us)
         events = activation.events
         for fact in applicable:
-            event = recorder.append(fact.kind, fact.actor or actor, fact.command, fact.name, fact.detail, fact.payload)
+            payload = fact.payload
+            if payload is not None and len(payload) > SMALL:
+                payload = self.envelope.set_apart(payload)
+            event = recorder.append(fact.kind, fact.actor or actor, fact.command, fact.name, fact.detail, payload)
             events.append(event)
             self._apply(event)
         self._settle()
         for command in commands:
             if not command.dropped:
+                payload = command.payload
+                if payload is not None and len(payload) > SMALL:
+                    payload = self.envelope.set_apart(payload)
                 events.append(
-                    recorder.append(command.kind, actor, command.number, command.name, command.detail, command.payload)
+                    recorder.append(command.kind, actor, command.number, command.name, command.detail, payload)
                 )
                 activation.commands.append(command)
         self._commands = []
@@ -485,9 +494,10 @@ class Replayer:
             self._compare_input(record, command)
 
     def _compare_input(self, record: Event, command: Command) -> None:
-        recorded, requested = parse_detail(record.detail).get("digest"), parse_detail(command.detail).get("digest")
-        if recorded is not None and recorded == requested:
-            return
+        if record.payload is not None and command.payload is not None:
+            digest = parse_detail(record.detail).get("digest")
+            if self.envelope.matches(self.open_payload(command.payload), record.payload, digest, self._blobs):
+                return
         error = mismatch(
             self._title(), self._batch, record, command, request_line(),
             cause=f"the input differs from the recorded one: {_shorten(record.payload)} became {_shorten(command.payload)}",

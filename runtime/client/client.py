@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from pydantic_core import from_json
 
-from durable.codec import Envelope, PayloadCodec, record_exception, value_codec
+from durable.codec import INLINE, Envelope, PayloadCodec, record_exception, value_codec
 from durable.duration import Duration, instant_us, to_us
 from durable.errors import DefinitionError, RunClosedError, RunExistsError
 from durable.handle import RunStatus
@@ -31,8 +31,6 @@ from runtime.worker.token import parse_token
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-NO_BLOBS = 1 << 62
 
 
 def default_actor() -> str:
@@ -64,7 +62,7 @@ class Client:
     ) -> None:
         self._owns_store = url is None or isinstance(url, str)
         self.store: Store = open_store(url) if url is None or isinstance(url, str) else url
-        self.envelope = Envelope(codecs, blob_threshold_bytes=NO_BLOBS)
+        self.envelope = Envelope(codecs, blob_threshold_bytes=INLINE)
         self.actor = actor if actor is not None else default_actor()
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.modules: Sequence[ModuleType] = ()

@@ -7,7 +7,7 @@ failure came from a child, the cut lies before the child was started, because a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from durable.codec import Envelope
@@ -51,15 +51,29 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
         )
     history = await client.store.read_history(row.run_id)
     blobs = await client.store.read_blobs(row.run_id)
+    inline = _Inline(client.envelope, blobs)
     now_us = client.clock.now_us()
     if row.rollback is RollbackStatus.COMPLETED or not history:
-        new = _from_start(row, history, now_us, client.actor)
+        new = _from_start(row, history, now_us, client.actor, inline)
     else:
-        new = _from_prefix(row, history, now_us, client.actor, client.envelope, blobs)
+        new = _from_prefix(row, history, now_us, client.actor, inline)
     outcome = await client.store.start(new)
     if not outcome.created:
         raise RunNotRetriableError(f"{row.workflow_id!r} was retried already by run {outcome.run.run_id}")
     return new
+
+
+class _Inline:
+    """Payloads of a history, with their blobs put back, as a run that begins expects them."""
+
+    def __init__(self, envelope: Envelope, blobs: Mapping[str, bytes]) -> None:
+        self._envelope = envelope
+        self._blobs = blobs
+
+    def __call__(self, payload: str | None) -> str | None:
+        if payload is None or '"blob"' not in payload[:20]:
+            return payload
+        return self._envelope.seal(self._envelope.open(payload, self._blobs))
 
 
 def check_rollback(row: RunRow) -> None:
@@ -74,29 +88,27 @@ def check_rollback(row: RunRow) -> None:
         )
 
 
-def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str) -> NewRun:
+def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline) -> NewRun:
     """Everything was undone, so it begins again, with keys of its own."""
     run_id = new_run_id()
     first = history[0] if history else None
     detail = write_detail(retry_of=row.run_id, parent_workflow_id=first.details.get("parent_workflow_id") if first else None)
-    start = Fact(EventKind.RUN_STARTED, detail=detail, payload=first.payload if first else None, actor=actor)
+    start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload) if first else None, actor=actor)
     return _new_run(row, run_id, run_id, now_us, actor, start, (), ())
 
 
-def _from_prefix(
-    row: RunRow, history: Sequence[Event], now_us: int, actor: str, envelope: Envelope, blobs: dict[str, bytes]
-) -> NewRun:
+def _from_prefix(row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline) -> NewRun:
     batches = list(split_batches(history))
     cut = _cut(batches)
     if cut == 0:
         first = history[0]
         detail = merge_details(first.detail, write_detail(retry_of=row.run_id))
-        start = Fact(EventKind.RUN_STARTED, detail=detail, payload=first.payload, actor=actor)
+        start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload), actor=actor)
         return _new_run(row, new_run_id(), row.origin_id, now_us, actor, start, (), ())
     prefix = [event for batch in batches[:cut] for event in batch]
     known = {event.command for event in prefix if event.command is not None}
     facts = [
-        Fact(e.kind, e.command, e.name, e.detail, e.payload, e.actor)
+        Fact(e.kind, e.command, e.name, e.detail, inline(e.payload), e.actor)
         for batch in batches[cut:]
         for e in batch
         if e.kind in FACTS and e.kind not in _NOT_AGAIN and (e.command is None or e.command in known)

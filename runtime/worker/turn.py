@@ -287,7 +287,7 @@ def draft_turn(
         change = replace(change, release=False)
     if change.closed_at_us is not None:
         draft.add("close_children", *_open_children(replayer))
-        draft.add("inbox", *_report_to_parent(row, replayer, activation.events[-1], now_us))
+        draft.add("inbox", *_report_to_parent(row, replayer, activation.events[-1], closing, now_us))
     return Turn(
         row.run_id,
         row.workflow_id,
@@ -357,12 +357,15 @@ def _open_children(replayer: Replayer) -> Iterator[int]:
             yield number
 
 
-def _report_to_parent(row: RunRow, replayer: Replayer, event: Event, now_us: int) -> Iterator[InboxRow]:
+def _report_to_parent(
+    row: RunRow, replayer: Replayer, event: Event, closing: Command | None, now_us: int
+) -> Iterator[InboxRow]:
     outcome = CHILD_OUTCOMES.get(EventKind(event.kind))
     if row.parent_run_id is None or outcome is None or not replayer.parent_workflow_id:
         return
     kind, error = outcome
     detail = write_detail(error=error, reason=event.details.get("reason")) if error else None
-    fact = Fact(kind, row.parent_command, row.workflow, detail, event.payload, f"run:{row.workflow_id}")
+    payload = closing.payload if closing is not None else None
+    fact = Fact(kind, row.parent_command, row.workflow, detail, payload, f"run:{row.workflow_id}")
     yield InboxRow(replayer.parent_workflow_id, row.parent_run_id, None, fact, now_us)
 

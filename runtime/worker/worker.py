@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from durable.codec import Envelope, PayloadCodec
+from durable.codec import INLINE, Envelope, PayloadCodec
 from durable.errors import StoreUnavailableError
 from durable.registry import Registry
 from durable.step import RetryPolicy
@@ -89,7 +89,7 @@ class Worker:
     async def start(self) -> None:
         """Open the store, take over what dead workers left, begin to serve."""
         await self.store.open()
-        envelope = Envelope(self._codecs)
+        envelope = Envelope(self._codecs, blob_threshold_bytes=INLINE)
         self._watchdog.start()
         self.engine = engine = Engine(
             self.store, self.registry, envelope, self._clock, self.worker_id, self._options, self._watchdog

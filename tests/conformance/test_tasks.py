@@ -23,6 +23,7 @@ from conformance.build import (
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from runtime.store.row import RunChange, TaskRow
+from runtime.store.rule import STORE_ACTOR
 
 pytestmark = pytest.mark.anyio
 
@@ -205,6 +206,7 @@ async def test_cancelled_task_that_nobody_holds_ends_at_once(store):
     assert [left.command for left in await store.read_tasks(author.run.run_id)] == [2]
     [row] = await store.read_inbox(author.run.run_id)
     assert (row.fact.kind, row.fact.command, row.fact.name) == (EventKind.STEP_CANCELLED, 1, "charge")
+    assert row.fact.actor == STORE_ACTOR
     assert (await store.get_run("w")).ready_at_us is not None
     assert await store.cancelled_tasks("b") == []
 
