@@ -229,8 +229,10 @@ class Context:
         if deadline_us > self._run.now_us:
             await self._timer(deadline_us, "sleep")
 
-    def _timer(self, deadline_us: int, name: str) -> Waiter:
+    def _timer(self, deadline_us: int, name: str) -> asyncio.Future[Any]:
         run = self._run
+        if run.is_over:
+            return run.never()
         number = run.next_number()
         command = StartTimer(number, deadline_us, name)
         waiter = run.open[number] = Waiter(run, command)

@@ -18,7 +18,7 @@ from types import NoneType
 from typing import Any, Final
 
 from durable.codec.secret import SECRET_MARK, Secret
-from durable.codec.union import NATIVE_MARK, UNION_MARK, Schema
+from durable.codec.union import NATIVE_MARK, UNION_MARK, Choice, Schema
 
 Predicate = Callable[[Any], bool]
 Form = frozenset[type] | Predicate
@@ -107,7 +107,7 @@ class _Compiler:
         kind = schema["type"]
         metadata = schema.get("metadata", {})
         if UNION_MARK in metadata:
-            return self._any_of(metadata[UNION_MARK])
+            return self._chosen(metadata[UNION_MARK])
         if SECRET_MARK in metadata:
             return self._secret(metadata[SECRET_MARK])
         if "serialization" in schema and NATIVE_MARK not in metadata:
@@ -118,11 +118,13 @@ class _Compiler:
         return compiler(self, schema) if compiler else None
 
     def _datetime(self, schema: Schema) -> Form | None:
-        """A datetime or a time: an offset with seconds would be cut, so that others than UTC are compared."""
+        """A datetime or a time: JSON has no seconds in offsets, and a time in a named zone has no offset at all."""
         cls: Any = {"datetime": dt.datetime, "time": dt.time}[schema["type"]]
         if not schema.keys() <= _NEUTRAL:
             return None
-        return lambda value: type(value) is cls and (value.tzinfo is None or value.tzinfo is dt.UTC)
+        return lambda value: (
+            type(value) is cls and (value.tzinfo in _NO_OFFSET or _is_in_minutes(value.utcoffset()))
+        )
 
     def _decimal(self, schema: Schema) -> Form | None:
         return _is_finite_decimal if schema.keys() <= _NEUTRAL else None
@@ -210,6 +212,13 @@ class _Compiler:
         if not predicates:
             return types or None
         return lambda value: type(value) in types or any(is_closed(value) for is_closed in predicates)
+
+    def _chosen(self, choice: Choice) -> Form:
+        """Values of a tagged union that are closed for the very member that writes them."""
+        label_of = choice.label_of
+        forms = {label: self._compile(schema) for label, schema in choice.schemas.items()}
+        tests = {label: _predicate(form) for label, form in forms.items() if form is not None}
+        return lambda value: tests.get(label_of(value), never)(value)
 
     def _resolve(self, schema: Schema) -> Schema:
         while schema["type"] == "definition-ref":
@@ -367,6 +376,13 @@ def _is_neutral(schema: Schema, fields: Schema) -> bool:
 
 def _objects(kinds: list[str]) -> int:
     return sum(kinds.count(kind) for kind in ("dict", "model", "dataclass"))
+
+
+_NO_OFFSET: Final = (None, dt.UTC)
+
+
+def _is_in_minutes(offset: dt.timedelta | None) -> bool:
+    return offset is not None and not offset % dt.timedelta(minutes=1)
 
 
 def _is_finite_decimal(value: Any) -> bool:

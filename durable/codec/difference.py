@@ -21,7 +21,7 @@ from uuid import UUID
 from durable.codec.problem import Path
 from durable.codec.secret import Secret
 
-_EQUALITY_TELLS = frozenset({str, int, bool, NoneType, bytes, date, time, timedelta, UUID})
+_EQUALITY_TELLS = frozenset({str, int, bool, NoneType, bytes, date, timedelta, UUID})
 
 
 class Difference(NamedTuple):
@@ -116,6 +116,11 @@ def _model_parts(sent: Any, received: Any) -> Iterable[_Part]:
     yield from _entries(sent.__pydantic_private__ or {}, received.__pydantic_private__ or {})
 
 
+def _instant(value: datetime | time) -> tuple[Any, ...]:
+    """Wall clock and offset: ``==`` calls no time in the hour that is repeated in autumn equal (PEP 495)."""
+    return value.replace(tzinfo=None), value.utcoffset(), value.tzinfo is None
+
+
 def _is_same(sent: Any, received: Any) -> bool:  # noqa: PLR0911 - one for each kind
     match sent:
         case Secret():  # the difference is in the secret as a whole, so that no message shows its inside
@@ -124,8 +129,8 @@ def _is_same(sent: Any, received: Any) -> bool:  # noqa: PLR0911 - one for each 
             return bool(sent == received) or (sent != sent and received != received)  # noqa: PLR0124 - NaN
         case Decimal():
             return bool(sent.as_tuple() == received.as_tuple())
-        case datetime():
-            return bool(sent == received) and sent.utcoffset() == received.utcoffset()
+        case datetime() | time():
+            return _instant(sent) == _instant(received)
         case Enum():
             return sent is received
     try:

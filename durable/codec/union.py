@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import fractions
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ from durable.codec.problem import TAG, TAGGED, UNTAGGED
 Schema = dict[str, Any]
 
 UNION_MARK: Final = "durable.union"
-"""Metadata key of a tagged union; its value is the list of member schemas."""
+"""Metadata key of a tagged union; its value is a ``Choice``."""
 
 NATIVE_MARK: Final = "durable.native"
 """Metadata key of a schema whose serializer is ours and loses nothing."""
@@ -47,6 +48,8 @@ _LEAVES: Final[Mapping[str, tuple[str, type]]] = {
     "timedelta": ("string", dt.timedelta),
     "uuid": ("string", uuid.UUID),
     "decimal": ("string", decimal.Decimal),
+    "fraction": ("string", fractions.Fraction),
+    "complex": ("string", complex),
     "list": ("array", list),
     "tuple": ("array", tuple),
     "set": ("array", set),
@@ -73,6 +76,18 @@ class Member(NamedTuple):
     schema: Schema
     cls: Any
     kind: str | None
+
+
+class Choice(NamedTuple):
+    """How a tagged union is written.
+
+    Attributes:
+        label_of: the label of the group that writes a value; None if none does.
+        schemas: schemas of the groups by label.
+    """
+
+    label_of: Callable[[Any], str | None]
+    schemas: dict[str, Schema]
 
 
 class Group(NamedTuple):
@@ -195,6 +210,7 @@ def tagged(groups: list[Group], hoist: Callable[[Schema], Schema]) -> Schema:
     reading |= {_bare_label(one): one.schema for one in references if is_bare[one.label]}
     reading[UNTAGGED] = {"type": "union", "choices": [one.schema for one in references]}
     writing = {one.label: one.schema if is_bare[one.label] else _write_tagged(one) for one in references}
+    label_of = _label_of(groups)
     return {
         "type": "json-or-python",
         "json_schema": {"type": "tagged-union", "choices": reading, "discriminator": _reader(references)},
@@ -202,9 +218,9 @@ def tagged(groups: list[Group], hoist: Callable[[Schema], Schema]) -> Schema:
         "serialization": {
             "type": "function-plain",
             "function": _same,
-            "return_schema": {"type": "tagged-union", "choices": writing, "discriminator": _label_of(groups)},
+            "return_schema": {"type": "tagged-union", "choices": writing, "discriminator": label_of},
         },
-        "metadata": {UNION_MARK: [one.schema for one in references]},
+        "metadata": {UNION_MARK: Choice(label_of, {one.label: one.schema for one in references})},
     }
 
 
@@ -226,12 +242,14 @@ def _reader(groups: list[Group]) -> Callable[[Any], str]:
 
 def _label_of(groups: list[Group]) -> Callable[[Any], str | None]:
     exact = {one.cls: one.label for one in groups if one.cls is not None}
-    untold = next((one.label for one in groups if one.cls is None), None)
+    untold = [one for one in groups if one.cls is None]
+    untold.sort(key=lambda one: one.schema["type"] != "any")  # what takes anything, before what is not known
+    rest = untold[0].label if untold else None
 
     def label_of(value: Any) -> str | None:
         label = exact.get(type(value))
         if label is None:  # a subclass, or a member that is known by a protocol: Path, Sequence
-            label = next((exact[cls] for cls in exact if isinstance(value, cls)), untold)
+            label = next((exact[cls] for cls in exact if isinstance(value, cls)), rest)
         return label
 
     return label_of

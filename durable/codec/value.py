@@ -89,7 +89,7 @@ class ValueCodec:
         machine = self.machine
         if machine.is_closed(value):
             try:
-                text = machine.to_json(value)
+                text = machine.to_json(value, warnings=False)
                 if len(text) > _LONGEST_INT:  # there is room for an integer that the parser refuses
                     machine.validate_json(text)
                 return text.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections import deque
 from collections.abc import Callable
@@ -157,7 +158,7 @@ class Mailbox:
             task = self._spawn(handler.fn(*arguments), f"signal {signal.name}")
             task.add_done_callback(self._signal_done)
         else:
-            self._replayer.loop.call_soon(handler.fn, *arguments)
+            self._replayer.loop.call_soon(handler.fn, *arguments, context=contextvars.Context())
 
     def _signal_done(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

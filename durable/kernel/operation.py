@@ -68,34 +68,35 @@ class Operation(Coroutine[None, None, R], Generic[R]):
     def _start(self) -> Generator[Any, Any, R]:
         if self._iterator is not None:
             raise RuntimeError(f"{self.name} was awaited already; call ctx again for a second one")
-        self._replayer.begun(self)
-        self._iterator = iterator = self._begin().__await__()
+        replayer = self._replayer
+        replayer.begun(self)
+        future = replayer.never() if replayer.is_over else self._begin()
+        self._iterator = iterator = future.__await__()
         return iterator
 
     def __await__(self) -> Generator[Any, Any, R]:
         return self._start()
 
-    def send(self, value: None) -> None:
+    def send(self, value: None) -> Any:
         """Drive it as a task does."""
         iterator = self._iterator
         if iterator is None:
             iterator = self._start()
-        iterator.send(value)
+        return iterator.send(value)
 
     def throw(
         self,
         typ: type[BaseException] | BaseException,
         val: BaseException | object = None,
         tb: TracebackType | None = None,
-    ) -> None:
+    ) -> Any:
         """Throw into it as a task does."""
         if self._iterator is None:
             self._replayer.begun(self)
             raise typ
         if isinstance(typ, BaseException):
-            self._iterator.throw(typ)
-        else:
-            self._iterator.throw(typ, val, tb)
+            return self._iterator.throw(typ)
+        return self._iterator.throw(typ, val, tb)
 
     def close(self) -> None:
         """Close it as a task does; an operation that was never awaited leaves no trace."""

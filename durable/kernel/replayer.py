@@ -461,9 +461,18 @@ class Replayer:
         if self._expected is not None:
             self._match(command)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether what workflow code still asks for is of no consequence: it is being closed, or goes on as a new run."""
+        return self.is_closing or self.ending.successor is not None
+
+    def never(self) -> asyncio.Future[Any]:
+        """What an operation waits for once the run is over. An exception would keep code that swallows everything going."""
+        return asyncio.Future(loop=self.loop)
+
     def _refuse(self) -> NoReturn:
-        if self.is_closing:
-            raise asyncio.CancelledError("the run has left this worker's memory")
+        if self.is_over:
+            raise asyncio.CancelledError("the run is over")
         raise ReadOnlyError(f"{self._refusal} must not change the run; it asked for a durable operation")
 
     @contextmanager

@@ -249,7 +249,7 @@ class Store(Protocol):
         ...
 
     async def read_tasks(self, run_id: str) -> list[TaskRow]:
-        """Open tasks of the run."""
+        """Open tasks of the run, by command."""
         ...
 
     async def list_runs(

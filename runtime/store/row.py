@@ -82,7 +82,7 @@ class InboxRow:
         row_id: given by the store when the row is written; 0 before.
         workflow_id: to whom.
         run_id: set if only this run may take it (an outcome, or a handle pinned to a run); else None:
-            whichever is open.
+            whichever is open. A closed run that takes a row is pinned by the store.
         message_id: the sender's id for de-duplication per workflow_id, kept for as long as the workflow id
             is; None: no de-duplication.
         fact: what happened. ``RunStarted`` is the start of the run itself; ``UpdateAccepted`` an update not

@@ -208,6 +208,14 @@ async def test_closed_run_with_failed_rollback_takes_the_order_to_roll_back_only
     assert kinds(author.inbox) == [EventKind.ROLLBACK_REQUESTED]
 
 
+async def test_fact_that_a_closed_run_took_stays_with_it(store):
+    closed = (await begin_closed(store, status=RunStatus.FAILED, rollback=RollbackStatus.FAILED)).run
+    await store.send(message(content=fact(EventKind.ROLLBACK_REQUESTED)))
+    later = (await store.start(new_run(on_conflict="replace"))).run
+    assert kinds(await store.read_inbox(closed.run_id)) == [EventKind.ROLLBACK_REQUESTED]
+    assert kinds(await store.read_inbox(later.run_id)) == [EventKind.RUN_STARTED]
+
+
 @pytest.mark.parametrize("rollback", [RollbackStatus.NONE, RollbackStatus.COMPLETED, RollbackStatus.RUNNING])
 async def test_order_to_roll_back_is_refused_unless_rollback_failed(store, rollback):
     await begin_closed(store, status=RunStatus.FAILED, rollback=rollback)

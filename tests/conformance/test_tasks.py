@@ -65,6 +65,12 @@ async def test_task_is_kept_as_it_was_given(store):
     ]
 
 
+async def test_tasks_of_a_run_are_read_by_command(store):
+    author = await begin_with_tasks(store, {"command": 2}, {"command": 1})
+    await author.commit(tasks=[task(author.run, 3)], change=WAITING_FOR_STEP)
+    assert [kept.command for kept in await store.read_tasks(author.run.run_id)] == [1, 2, 3]
+
+
 async def test_claimed_task_has_an_owner_and_a_new_epoch(store):
     author = await begin_with_tasks(store)
     [held] = await take(store, "b")

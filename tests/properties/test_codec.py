@@ -174,7 +174,8 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, set | frozenset):
-        return one == other and sorted(map(repr, one)) == sorted(map(repr, other))
+        partners = {item: item for item in other}
+        return one == other and all(same(item, partners[item]) for item in one)
     if isinstance(one, dict):
         return same(list(one.items()), list(other.items()))
     if isinstance(one, BaseModel):

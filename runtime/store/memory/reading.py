@@ -100,7 +100,8 @@ class Reading:
         return [attempt for number in commands for attempt in run.attempts.get(number, [])]
 
     async def read_tasks(self, run_id: str) -> list[TaskRow]:
-        return [task for task in self._state.tasks.values() if task.run_id == run_id]
+        tasks = [task for task in self._state.tasks.values() if task.run_id == run_id]
+        return sorted(tasks, key=lambda task: task.command)
 
     async def read_heartbeat(self, run_id: str, command: int) -> tuple[int, str | None] | None:
         run = self._state.runs.get(run_id)

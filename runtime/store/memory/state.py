@@ -233,7 +233,8 @@ class State:
         receipt = self.examine(row)
         run = self.target(row)
         if receipt is Receipt.DELIVERED and run is not None:
-            self.write(run, row)
+            is_closed = run.row.status.is_closed
+            self.write(run, replace(row, run_id=run.row.run_id) if is_closed else row)
             self._wake(run, row)
         return receipt
 
