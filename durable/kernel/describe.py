@@ -24,7 +24,8 @@ def waiting_for(run: Replayer) -> str | None:
             word = "approval" if command.question == "approval" else "answer"
             parts.append(f"{word} {command.name!r}: {command.prompt}")
         elif isinstance(command, StartTimer):
-            parts.append(f"{command.name} until {to_instant(command.deadline_us):%Y-%m-%d %H:%M:%S} UTC")
+            if command.name == "sleep":
+                parts.append(f"sleep until {to_instant(command.deadline_us):%Y-%m-%d %H:%M:%S} UTC")
         elif isinstance(command, StartChild):
             parts.append(f"child {command.workflow_id!r}")
         elif isinstance(command, ScheduleStep):

@@ -66,7 +66,7 @@ _LOOKS_PER_LIMIT: Final = 8
 _LOOKS_FOR_USER_CODE: Final = 20
 _MAX_INTERRUPTS: Final = 10
 _SHARE_OF_THE_GUILTY: Final = 1 / 8
-"""A thread that held the GIL has used this share of the time; less than all of it, for the host may be busy."""
+"""A thread that held the GIL has used at least this share of the time; the host may be busy, too."""
 _RUNTIME: Final = str(PurePath(__file__).parent.parent) + os.sep
 
 _log = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ class Watchdog:
         self._lock = threading.Lock()
         self._case: _Case | None = None
         self._raised = 0
-        self._forgiven_until = 0.0
+        self._seen: Mark | None = None
+        self._forgiven = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._interrupter: _Interrupter | None = None
@@ -204,29 +205,36 @@ class Watchdog:
             except OSError:  # the watched thread is gone
                 return
             late = now - looked_at - pause
-            if late > self._interval and used - used_before < late * _SHARE_OF_THE_GUILTY:
-                self._forgiven_until = now
+            is_guilty = used - used_before >= late * _SHARE_OF_THE_GUILTY
             looked_at, used_before = now, used
-            self._look(now)
+            self._look(now, 0.0 if is_guilty else late)
             is_hunting = self._case is not None and self._case.looks > 0
             pause = self._interval / _LOOKS_PER_LIMIT if is_hunting else self._interval
         if self._case is not None:
             self._close(self._case)
 
-    def _look(self, now: float) -> None:
-        """Open a case, pursue it, or close it."""
+    def _look(self, now: float, forgiven: float) -> None:
+        """Open a case, pursue it, or close it.
+
+        Args:
+            now: the time.
+            forgiven: how much of the time since the last look is not the drain's fault.
+        """
         mark, case = self._mark, self._case
         if case is not None and case.mark is not mark:
             self._close(case)
             case = None
-        if (
-            case is None
-            and mark is not None
-            and now - max(mark[1], self._forgiven_until) > self.limit_seconds
-        ):
+        if case is None and mark is not None and self._age(mark, now, forgiven) > self.limit_seconds:
             case = self._case = self._open(mark)
         if case is not None and now >= case.quiet_until:
             self._pursue(case, now)
+
+    def _age(self, mark: Mark, now: float, forgiven: float) -> float:
+        if mark is not self._seen:
+            self._seen, self._forgiven = mark, 0.0
+        age = now - mark[1]
+        self._forgiven += min(forgiven, age)
+        return age - self._forgiven
 
     def _open(self, mark: Mark) -> _Case | None:
         _, where = self._find_code()
@@ -328,10 +336,13 @@ class _Interrupter:
         """
         try:
             self._set(self.thread_id, id(BlockedLoopInterrupt))
-            while True:
-                pass
+            _checkpoint()
         except BlockedLoopInterrupt:
             return
+
+
+def _checkpoint() -> None:
+    """Do nothing; the entrance of a function is a checkpoint."""
 
 
 def _processor_clock(thread_id: int) -> Callable[[], float]:

@@ -85,9 +85,7 @@ def outcome(
     payload: str | None = "1",
     at_us: int = T0 + SECOND,
 ) -> InboxRow:
-    return InboxRow(
-        run.workflow_id, run.run_id, None, Fact(kind, command, "charge", None, payload, "worker"), at_us
-    )
+    return InboxRow(run.workflow_id, run.run_id, None, Fact(kind, command, "charge", None, payload, "worker"), at_us)
 
 
 def task(run: RunRow, command: int = 1, **fields: Any) -> TaskRow:
@@ -126,9 +124,7 @@ def question(run: RunRow, command: int = 1, asked_at_us: int = T0, **fields: Any
         "detail": None,
         "deadline_us": None,
     }
-    return QuestionRow(
-        run.run_id, run.workflow_id, command, asked_at_us=asked_at_us, **{**defaults, **fields}
-    )
+    return QuestionRow(run.run_id, run.workflow_id, command, asked_at_us=asked_at_us, **{**defaults, **fields})
 
 
 def update(
@@ -137,9 +133,7 @@ def update(
     return UpdateRow(workflow_id, update_id, None, "add_item", state, payload)
 
 
-def query(
-    run: RunRow, query_id: str = "q1", expires_at_us: int = T0 + 60 * SECOND, **fields: Any
-) -> QueryRow:
+def query(run: RunRow, query_id: str = "q1", expires_at_us: int = T0 + 60 * SECOND, **fields: Any) -> QueryRow:
     defaults = {"workflow": run.workflow, "name": "progress", "payload": "null"}
     return QueryRow(query_id, run.run_id, expires_at_us=expires_at_us, **{**defaults, **fields})
 
@@ -204,9 +198,7 @@ class Author:
         self.run, self.inbox = claimed
         self._recorder = Recorder(last)
 
-    def turn(
-        self, *contents: Fact, change: RunChange | None = RUNNING, at_us: int = T0, **fields: Any
-    ) -> Turn:
+    def turn(self, *contents: Fact, change: RunChange | None = RUNNING, at_us: int = T0, **fields: Any) -> Turn:
         """A turn that adds a batch of these events; without any, one that adds nothing to history."""
         expected_seq = self._recorder.seq
         if contents:
@@ -250,9 +242,7 @@ async def reclaim(store: Store, workflow_id: str = "w", worker_id: str = "worker
     raise AssertionError(f"{workflow_id} is not ready")
 
 
-async def begin_waiting(
-    store: Store, workflow_id: str = "w", change: RunChange = WAITING, **fields: Any
-) -> Author:
+async def begin_waiting(store: Store, workflow_id: str = "w", change: RunChange = WAITING, **fields: Any) -> Author:
     """A run after its first turn: start consumed, released, nothing due."""
     author = await begin(store, workflow_id, **fields)
     author.run = await author.commit(STARTED, consumed=author.row_ids, change=change)

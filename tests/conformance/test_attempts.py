@@ -14,9 +14,7 @@ STARTED_ONE, FAILED, LOST = AttemptOutcome.STARTED, AttemptOutcome.FAILED, Attem
 
 async def test_attempt_is_kept_as_it_was_given(store):
     author = await begin(store)
-    row = attempt(
-        author.run, 1, AttemptOutcome.TIMED_OUT, next_at_us=T0 + 9, error='{"class":"E"}', heartbeat='"half"'
-    )
+    row = attempt(author.run, 1, AttemptOutcome.TIMED_OUT, next_at_us=T0 + 9, error='{"class":"E"}', heartbeat='"half"')
     await author.commit(STARTED, attempts=[row])
     [kept] = await store.read_attempts(author.run.run_id)
     assert kept == row
@@ -26,9 +24,7 @@ async def test_attempt_is_kept_as_it_was_given(store):
 async def test_attempts_are_read_in_order_of_one_step_or_of_all(store):
     author = await begin(store)
     run = author.run
-    await author.commit(
-        STARTED, attempts=[attempt(run, 1, command=2), attempt(run, 1), attempt(run, 2, command=2)]
-    )
+    await author.commit(STARTED, attempts=[attempt(run, 1, command=2), attempt(run, 1), attempt(run, 2, command=2)])
     assert await store.read_attempts(run.run_id, 2) == [
         attempt(run, 1, command=2),
         attempt(run, 2, command=2),

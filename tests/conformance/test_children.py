@@ -107,15 +107,11 @@ async def test_child_whose_id_is_taken_by_an_open_run_fails_for_its_parent(store
     assert await store.read_attributes(run.run_id) == {"rest": "written"}
 
 
-@pytest.mark.parametrize(
-    ("on_conflict", "is_created"), [("attach", False), ("fail", False), ("replace", True)]
-)
+@pytest.mark.parametrize(("on_conflict", "is_created"), [("attach", False), ("fail", False), ("replace", True)])
 async def test_child_whose_id_a_closed_run_has_is_created_only_if_it_replaces(store, on_conflict, is_created):
     closed = (await begin_closed(store, "child")).run
     parent = await begin(store)
-    run = await parent.commit(
-        STARTED, consumed=parent.row_ids, new_runs=[child(parent.run, on_conflict=on_conflict)]
-    )
+    run = await parent.commit(STARTED, consumed=parent.row_ids, new_runs=[child(parent.run, on_conflict=on_conflict)])
     assert ((await get(store, "child")).run_id != closed.run_id) is is_created
     assert kinds(await store.read_inbox(run.run_id)) == ([] if is_created else [EventKind.CHILD_FAILED])
 
@@ -148,9 +144,7 @@ async def test_outcome_of_a_child_wakes_its_parent(store):
         change=RunChange(RunStatus.WAITING, release=True),
     )
     author = await reclaim(store, "child")
-    result = InboxRow(
-        "w", parent.run.run_id, None, Fact(EventKind.CHILD_COMPLETED, 1, payload="3"), T0 + SECOND
-    )
+    result = InboxRow("w", parent.run.run_id, None, Fact(EventKind.CHILD_COMPLETED, 1, payload="3"), T0 + SECOND)
     await author.commit(STARTED, COMPLETED, consumed=author.row_ids, inbox=[result], change=ended())
     [(run, inbox)] = await claim(store)
     assert run.workflow_id == "w"
@@ -198,9 +192,7 @@ async def test_message_that_was_sent_before_counts_as_delivered(store):
     other = (await begin_waiting(store, "other")).run
     await store.send(message("other", message_id="m1"))
     author = await begin(store)
-    run = await author.commit(
-        STARTED, consumed=author.row_ids, outgoing=[(3, message("other", message_id="m1"))]
-    )
+    run = await author.commit(STARTED, consumed=author.row_ids, outgoing=[(3, message("other", message_id="m1"))])
     assert kinds(await store.read_inbox(run.run_id)) == [EventKind.MESSAGE_DELIVERED]
     assert len(await store.read_inbox(other.run_id)) == 1
 
@@ -275,9 +267,7 @@ async def test_closing_parent_does_to_its_children_what_they_asked_for(store):
 async def test_terminated_child_goes_on_from_its_history_and_refuses_its_owner(store):
     parent = await begin_family(store, "terminate")
     child = await reclaim(store, "child-1", "b")
-    await child.commit(
-        STARTED, consumed=child.row_ids, tasks=[task(child.run)], questions=[question(child.run)]
-    )
+    await child.commit(STARTED, consumed=child.row_ids, tasks=[task(child.run)], questions=[question(child.run)])
     await parent.commit(COMPLETED, change=ended(), close_children=[1])
     run = await get(store, "child-1")
     assert (run.status, run.seq, run.epoch) == (RunStatus.TERMINATED, 2, 2)

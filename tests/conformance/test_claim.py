@@ -95,9 +95,7 @@ async def test_owner_gets_its_run_again_whatever_workflows_it_names(store):
 
 async def test_owner_gets_its_run_again_when_its_own_time_comes(store):
     author = await begin(store, worker_id="a")
-    await author.commit(
-        STARTED, consumed=author.row_ids, change=RunChange(RunStatus.WAITING, ready_at_us=T0 + 5)
-    )
+    await author.commit(STARTED, consumed=author.row_ids, change=RunChange(RunStatus.WAITING, ready_at_us=T0 + 5))
     assert await claimed_ids(store, "b", now_us=T0 + 5) == []
     assert await claimed_ids(store, "a", now_us=T0 + 4) == []
     assert await claimed_ids(store, "a", now_us=T0 + 5) == ["w"]
@@ -180,9 +178,7 @@ async def test_next_ready_at_changes_nothing(store):
 
 async def test_next_ready_at_knows_runs_that_the_worker_owns_and_not_those_of_others(store):
     author = await begin(store, worker_id="a")
-    await author.commit(
-        STARTED, consumed=author.row_ids, change=RunChange(RunStatus.WAITING, ready_at_us=T0 + 5)
-    )
+    await author.commit(STARTED, consumed=author.row_ids, change=RunChange(RunStatus.WAITING, ready_at_us=T0 + 5))
     assert await next_ready_at(store, "a", workflows=[]) == T0 + 5
     assert await next_ready_at(store, "b") is None
 

@@ -135,9 +135,7 @@ async def test_commit_of_no_turns_is_done(store):
 @pytest.mark.parametrize("wrong", [{"expected_seq": 1}, {"epoch": 0}, {"epoch": 2}, {"run_id": "nobody"}])
 async def test_turn_of_another_state_conflicts(store, wrong):
     author = await begin(store)
-    [refused] = await commit(
-        store, author.turn(STARTED, **wrong) if "run_id" not in wrong else _of_nobody(author)
-    )
+    [refused] = await commit(store, author.turn(STARTED, **wrong) if "run_id" not in wrong else _of_nobody(author))
     assert isinstance(refused, ConflictError)
     assert await get(store) == author.run
 

@@ -131,6 +131,15 @@ async def test_carried_message_is_known_even_if_it_never_was_in_the_inbox(store)
     assert [row.message_id for row in await store.read_inbox(second.run_id)] == [None, "m9"]
 
 
+async def test_closed_run_reads_nothing_of_what_waits_for_its_successor(store):
+    author = await begin(store)
+    await store.send(message())
+    closed = await author.commit(STARTED, CONTINUED, consumed=author.row_ids, change=ended(RunStatus.CONTINUED_AS_NEW))
+    assert await store.read_inbox(closed.run_id) == []
+    second = (await store.start(successor(closed))).run
+    assert kinds(await store.read_inbox(second.run_id)) == [EventKind.SIGNAL_RECEIVED, EventKind.RUN_STARTED]
+
+
 async def test_results_do_not_pass_to_the_successor(store):
     author = await begin(store)
     await store.send(outcome(author.run, 1))
@@ -142,9 +151,7 @@ async def test_results_do_not_pass_to_the_successor(store):
     assert kinds(await store.read_inbox(second.run_id)) == [EventKind.RUN_STARTED, EventKind.STEP_COMPLETED]
 
 
-@pytest.mark.parametrize(
-    "status", [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TERMINATED]
-)
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TERMINATED])
 async def test_unread_messages_of_a_run_that_ended_do_not_leak_into_the_next(store, status):
     author = await begin(store)
     await store.send(message())
@@ -158,9 +165,7 @@ async def test_unread_messages_of_a_run_that_ended_do_not_leak_into_the_next(sto
 async def test_end_before_the_first_turn_drops_the_start(store):
     run = (await store.start(new_run())).run
     operator = Author(store, Claimed(run, []))
-    await operator.commit(
-        fact(EventKind.RUN_TERMINATED), epoch=None, fence=True, change=ended(RunStatus.TERMINATED)
-    )
+    await operator.commit(fact(EventKind.RUN_TERMINATED), epoch=None, fence=True, change=ended(RunStatus.TERMINATED))
     assert await store.read_inbox(run.run_id) == []
     assert await claimed_ids(store) == []
 

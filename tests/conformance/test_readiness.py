@@ -86,9 +86,7 @@ async def test_commit_that_read_everything_takes_back_what_a_message_made_due(st
     author = await begin(store)
     await store.send(message())
     rows = await store.read_inbox(author.run.run_id)
-    run = await author.commit(
-        STARTED, consumed=[row.row_id for row in rows], change=RunChange(RunStatus.WAITING)
-    )
+    run = await author.commit(STARTED, consumed=[row.row_id for row in rows], change=RunChange(RunStatus.WAITING))
     assert run.ready_at_us is None
 
 

@@ -46,9 +46,7 @@ async def test_sent_facts_keep_their_order_of_arrival(store):
     for number in range(20):
         pinned = run.run_id if number % 2 else None
         await store.send(message(content=fact(name=str(number)), run_id=pinned, at_us=T0 + (number * 7) % 5))
-    assert [row.fact.name for row in await store.read_inbox(run.run_id)] == [
-        str(number) for number in range(20)
-    ]
+    assert [row.fact.name for row in await store.read_inbox(run.run_id)] == [str(number) for number in range(20)]
 
 
 async def test_send_returns_the_run_and_makes_it_ready(store):
@@ -232,9 +230,7 @@ async def test_closed_run_whose_rollback_runs_takes_outcomes_of_compensations(st
     assert kinds(author.inbox) == [EventKind.STEP_COMPLETED]
 
 
-@pytest.mark.parametrize(
-    "second", [EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED]
-)
+@pytest.mark.parametrize("second", [EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED])
 @pytest.mark.parametrize("first", [EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED])
 async def test_outcome_of_a_step_is_accepted_once(store, first, second):
     run = (await begin_waiting(store)).run

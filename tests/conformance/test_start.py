@@ -228,6 +228,17 @@ async def test_message_with_start_is_delivered_once_per_id(store):
     assert kinds(await store.read_inbox(run.run_id)) == [EventKind.RUN_STARTED, EventKind.SIGNAL_RECEIVED]
 
 
+async def test_outcome_with_start_is_accepted_once_per_command(store):
+    facts = [fact(EventKind.STEP_COMPLETED, 1), fact(EventKind.STEP_FAILED, 1), fact(EventKind.STEP_FAILED, 2)]
+    await store.start(new_run(messages=[message(content=content) for content in facts]))
+    run = await get(store)
+    assert kinds(await store.read_inbox(run.run_id)) == [
+        EventKind.RUN_STARTED,
+        EventKind.STEP_COMPLETED,
+        EventKind.STEP_FAILED,
+    ]
+
+
 async def test_message_with_start_is_known_to_later_sends(store):
     await store.start(new_run(messages=[message(message_id="m1")]))
     await store.send(message(message_id="m1"))

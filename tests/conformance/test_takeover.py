@@ -123,9 +123,7 @@ async def test_take_over_before_the_first_commit_leaves_the_start_unread(store):
 
 async def test_time_of_a_run_that_wants_a_worker_already_is_kept_if_it_is_earlier(store):
     author = await begin(store)
-    await author.commit(
-        STARTED, consumed=author.row_ids, change=RunChange(RunStatus.WAITING, ready_at_us=T0 + 3)
-    )
+    await author.commit(STARTED, consumed=author.row_ids, change=RunChange(RunStatus.WAITING, ready_at_us=T0 + 3))
     await store.take_over(T0 + 7)
     assert (await get(store)).ready_at_us == T0 + 3
 

@@ -34,9 +34,7 @@ async def begin_with_tasks(store, *tasks, workflow_id="w"):
     """A waiting run with these tasks, each given as fields of ``task``; by default one."""
     author = await begin(store, workflow_id)
     rows = [task(author.run, **fields) for fields in tasks or [{}]]
-    author.run = await author.commit(
-        STARTED, SCHEDULED, consumed=author.row_ids, tasks=rows, change=WAITING_FOR_STEP
-    )
+    author.run = await author.commit(STARTED, SCHEDULED, consumed=author.row_ids, tasks=rows, change=WAITING_FOR_STEP)
     return author
 
 
@@ -45,9 +43,7 @@ async def take(store, worker_id="b", limit=100, now_us=LATER, queues=QUEUES, ste
 
 
 async def test_task_is_kept_as_it_was_given(store):
-    author = await begin_with_tasks(
-        store, {"command": 3, "options": '{"timeout":1}', "attempt": 2, "losses": 1}
-    )
+    author = await begin_with_tasks(store, {"command": 3, "options": '{"timeout":1}', "attempt": 2, "losses": 1})
     assert await store.read_tasks(author.run.run_id) == [
         TaskRow(
             author.run.run_id,
@@ -89,9 +85,7 @@ async def test_tasks_are_claimed_by_queue_and_step(store):
     assert await take(store, queues=["gpu"], steps=["refund"]) == []
     assert await take(store, queues=[], steps=STEPS) == []
     assert [held.command for held in await take(store)] == [3]
-    assert [
-        held.command for held in await take(store, queues=["gpu", "default"], steps=["refund", "charge"])
-    ] == [1, 2]
+    assert [held.command for held in await take(store, queues=["gpu", "default"], steps=["refund", "charge"])] == [1, 2]
 
 
 async def test_tasks_available_for_longest_come_first_up_to_the_limit(store):
@@ -177,9 +171,7 @@ async def test_postponed_task_comes_back_at_its_time_with_its_new_attempt(store)
     [held] = await take(store)
     again = task(author.run, attempt=2, available_at_us=T0 + 50, losses=1, owner=held.owner, epoch=held.epoch)
     assert await store.postpone_task(again, attempt(author.run, 1, error='"no"', next_at_us=T0 + 50))
-    assert await store.read_attempts(author.run.run_id) == [
-        attempt(author.run, 1, error='"no"', next_at_us=T0 + 50)
-    ]
+    assert await store.read_attempts(author.run.run_id) == [attempt(author.run, 1, error='"no"', next_at_us=T0 + 50)]
     assert await store.read_tasks(author.run.run_id) == [
         task(author.run, attempt=2, available_at_us=T0 + 50, losses=1, epoch=1)
     ]
@@ -206,9 +198,7 @@ async def test_task_that_is_postponed_twice_is_refused(store):
 
 async def test_cancelled_task_that_nobody_holds_ends_at_once(store):
     author = await begin_with_tasks(store, {"command": 1}, {"command": 2})
-    await author.commit(
-        fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP
-    )
+    await author.commit(fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP)
     assert [left.command for left in await store.read_tasks(author.run.run_id)] == [2]
     [row] = await store.read_inbox(author.run.run_id)
     assert (row.fact.kind, row.fact.command, row.fact.name) == (EventKind.STEP_CANCELLED, 1, "charge")
@@ -220,9 +210,7 @@ async def test_cancelled_task_that_nobody_holds_ends_at_once(store):
 async def test_holder_of_a_cancelled_task_is_told_and_reports_its_end(store):
     author = await begin_with_tasks(store, {"command": 1}, {"command": 2})
     held, _ = await take(store, "b")
-    await author.commit(
-        fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP
-    )
+    await author.commit(fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP)
     assert await store.cancelled_tasks("b") == [(author.run.run_id, 1)]
     assert await store.cancelled_tasks("c") == []
     assert [kept.cancel_requested for kept in await store.read_tasks(author.run.run_id)] == [True, False]
@@ -235,9 +223,7 @@ async def test_holder_of_a_cancelled_task_is_told_and_reports_its_end(store):
 async def test_cancelled_task_that_is_postponed_ends_as_cancelled(store):
     author = await begin_with_tasks(store)
     [held] = await take(store)
-    await author.commit(
-        fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP
-    )
+    await author.commit(fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP)
     assert await store.postpone_task(held, attempt(author.run, 1))
     assert await store.read_tasks(author.run.run_id) == []
     assert kinds(await store.read_inbox(author.run.run_id)) == [EventKind.STEP_CANCELLED]
@@ -246,9 +232,7 @@ async def test_cancelled_task_that_is_postponed_ends_as_cancelled(store):
 
 async def test_late_outcome_of_a_cancelled_task_changes_nothing(store):
     author = await begin_with_tasks(store)
-    await author.commit(
-        fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP
-    )
+    await author.commit(fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP)
     await store.send(outcome(author.run, 1))
     assert kinds(await store.read_inbox(author.run.run_id)) == [EventKind.STEP_CANCELLED]
 
@@ -257,9 +241,7 @@ async def test_cancelling_a_task_that_is_gone_does_nothing(store):
     author = await begin_with_tasks(store)
     [held] = await take(store)
     await store.finish_task(held, outcome(author.run, 1))
-    await author.commit(
-        fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP
-    )
+    await author.commit(fact(EventKind.STEP_CANCEL_REQUESTED, 1), cancelled_tasks=[1], change=WAITING_FOR_STEP)
     assert kinds(await store.read_inbox(author.run.run_id)) == [EventKind.STEP_COMPLETED]
 
 
@@ -269,9 +251,7 @@ async def test_run_that_ends_drops_its_free_tasks_and_cancels_those_held(store):
     await begin_with_tasks(store, workflow_id="other")
     await author.commit(COMPLETED, change=ended())
     assert await store.cancelled_tasks("b") == [(author.run.run_id, 1)]
-    assert [(left.command, left.cancel_requested) for left in await store.read_tasks(author.run.run_id)] == [
-        (1, True)
-    ]
+    assert [(left.command, left.cancel_requested) for left in await store.read_tasks(author.run.run_id)] == [(1, True)]
     assert [other.workflow_id for other in await take(store, "c")] == ["other"]
     assert not await store.finish_task(held, outcome(author.run, 1), [attempt(author.run, 1)])
     assert await store.read_tasks(author.run.run_id) == []

@@ -31,9 +31,7 @@ async def test_unknown_update_is_none(store):
     assert await store.get_update("w", "u1") is None
 
 
-@pytest.mark.parametrize(
-    ("state", "payload"), [("completed", "3"), ("failed", '{"class":"E"}'), ("rejected", None)]
-)
+@pytest.mark.parametrize(("state", "payload"), [("completed", "3"), ("failed", '{"class":"E"}'), ("rejected", None)])
 async def test_turn_gives_an_update_its_outcome(store, state, payload):
     await begin_waiting(store)
     await send_update(store)

@@ -123,7 +123,8 @@ ANY = Typed(Any, PLAIN)
 KEYS = [one for one in HASHABLE_LEAVES if one.annotation in (int, str, bytes, uuid.UUID, dt.date, Color, Size)]
 
 hashable = st.sampled_from(HASHABLE_LEAVES)
-leaf = st.sampled_from([*HASHABLE_LEAVES, FLOAT, ANY])
+told = st.sampled_from([*HASHABLE_LEAVES, FLOAT])
+leaf = told | st.just(ANY)
 
 
 def make_box(one: Typed) -> Typed:
@@ -187,9 +188,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def has_homonyms(annotation: Any) -> bool:
-    """Whether members of a union in it are of one class, such as two kinds of list: those have no tags."""
-    text = str(annotation)
-    return " | " in text.replace(" | None", "") or "Union" in text
+    """Whether there may be members of a union in it that are of one class, such as two lists: they have no tags."""
+    return "Union" in str(annotation)
 
 
 @settings(max_examples=400, deadline=None)
@@ -222,7 +222,7 @@ def test_value_that_does_not_fit_is_refused_or_comes_back_the_same(data: st.Data
 
 
 @settings(max_examples=200, deadline=None)
-@given(leaf, leaf, st.data())
+@given(told, told, st.data())
 def test_member_of_a_union_comes_back_the_same(one: Typed, other: Typed, data: st.DataObject) -> None:
     codec = value_codec(Union[one.annotation, other.annotation])
     value = data.draw(one.values | other.values)

@@ -165,9 +165,7 @@ class StoreComparison(RuleBasedStateMachine):
         likely = is_open if is_open and data.draw(st.integers(0, 4)) else rows
         return data.draw(st.sampled_from(likely))
 
-    def row(
-        self, workflow_id: str, fact: Fact, message_id: str | None, run_id: str | None = None
-    ) -> InboxRow:
+    def row(self, workflow_id: str, fact: Fact, message_id: str | None, run_id: str | None = None) -> InboxRow:
         return InboxRow(workflow_id, run_id, message_id, fact, self.now_us)
 
     # -- clients ------------------------------------------------------------------------------------------
@@ -194,9 +192,7 @@ class StoreComparison(RuleBasedStateMachine):
         sent = update(workflow_id) if has_update else None
         self.both.agree(lambda store: store.start(new, sent))
 
-    @rule(
-        data=st.data(), fact=FACTS, message_id=MESSAGE_IDS, is_pinned=st.booleans(), has_update=st.booleans()
-    )
+    @rule(data=st.data(), fact=FACTS, message_id=MESSAGE_IDS, is_pinned=st.booleans(), has_update=st.booleans())
     def send(self, data, fact, message_id, is_pinned, has_update):
         self.tick()
         run = self.pick_run(data)
@@ -280,16 +276,13 @@ class StoreComparison(RuleBasedStateMachine):
                 for result in draw(few(st.sampled_from(AttemptOutcome)))
             ],
             "questions": [
-                question(run, command, self.now_us + command)
-                for command in draw(st.sets(COMMANDS, max_size=1))
+                question(run, command, self.now_us + command) for command in draw(st.sets(COMMANDS, max_size=1))
             ],
             "closed_questions": draw(st.lists(COMMANDS, max_size=1)),
             "updates": [update(run.workflow_id, "u1", "completed", "1")] * draw(st.integers(0, 1)),
             "attributes": draw(st.dictionaries(st.sampled_from("xy"), st.sampled_from([None, 1, True, "s"]))),
             "published": draw(st.dictionaries(st.sampled_from("xy"), st.sampled_from(["1", "2"]))),
-            "stream": [
-                StreamItem("s", position, "1") for position in draw(st.sets(st.integers(0, 9), max_size=2))
-            ],
+            "stream": [StreamItem("s", position, "1") for position in draw(st.sets(st.integers(0, 9), max_size=2))],
             "logs": [log(run, "hello")] * draw(st.integers(0, 1)),
         }
         change = fields["change"]
@@ -326,9 +319,7 @@ class StoreComparison(RuleBasedStateMachine):
         if draw(st.integers(0, 2)):
             status = draw(st.sampled_from(OPEN))
             code = draw(st.sampled_from([None, "v1", "v2"])) if status is RunStatus.STUCK else None
-            return RunChange(
-                status, ready_at_us=ready_at_us, release=is_released, code=code, waiting_for="it"
-            )
+            return RunChange(status, ready_at_us=ready_at_us, release=is_released, code=code, waiting_for="it")
         rollback = draw(st.sampled_from([RollbackStatus.NONE, RollbackStatus.RUNNING, RollbackStatus.FAILED]))
         return RunChange(
             draw(st.sampled_from(CLOSED)),
@@ -371,9 +362,7 @@ class StoreComparison(RuleBasedStateMachine):
         self.both.agree(lambda store: store.claim_tasks(worker_id, queues, ["charge"], limit, now_us))
         self.both.agree(lambda store: store.cancelled_tasks(worker_id))
 
-    @rule(
-        data=st.data(), kind=st.sampled_from(OUTCOMES), is_stale=st.integers(0, 4), is_finished=st.booleans()
-    )
+    @rule(data=st.data(), kind=st.sampled_from(OUTCOMES), is_stale=st.integers(0, 4), is_finished=st.booleans())
     def end_task(self, data, kind, is_stale, is_finished):
         self.tick()
         run = self.pick_run(data)

@@ -67,13 +67,9 @@ class Reading:
     async def count_runs(self, where: RunFilter) -> int:
         return sum(matches(run, where) for run in self._state.runs.values())
 
-    async def next_ready_at(
-        self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]
-    ) -> int | None:
+    async def next_ready_at(self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]) -> int | None:
         times = (
-            run.row.ready_at_us
-            for run in self._state.runs.values()
-            if may_claim(run.row, worker_id, workflows, queues)
+            run.row.ready_at_us for run in self._state.runs.values() if may_claim(run.row, worker_id, workflows, queues)
         )
         return earliest(*times)
 
@@ -188,10 +184,7 @@ def matches(run: KeptRun, where: RunFilter) -> bool:
         and where.rollback in (None, row.rollback)
         and (where.started_after_us is None or row.created_at_us >= where.started_after_us)
         and (where.started_before_us is None or row.created_at_us < where.started_before_us)
-        and (
-            where.closed_before_us is None
-            or (closed_at_us is not None and closed_at_us < where.closed_before_us)
-        )
+        and (where.closed_before_us is None or (closed_at_us is not None and closed_at_us < where.closed_before_us))
         and all(
             key in run.attributes and _canonical(run.attributes[key]) == _canonical(value)
             for key, value in where.attributes.items()

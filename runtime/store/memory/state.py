@@ -111,9 +111,7 @@ class Draft:
         """What listeners are told; None if there is nothing to look at."""
         if not (self.ready or self.tasks or self.queries or self.updates or self.closed or self.wrote):
             return None
-        return Change(
-            self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote)
-        )
+        return Change(self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote))
 
 
 class Receipt(Enum):
@@ -196,13 +194,8 @@ class State:
     def unread(self, run: KeptRun) -> list[InboxRow]:
         """The rows that a run may take, in order of arrival."""
         row = run.row
-        kept = self.ids[row.workflow_id]
-        is_current = kept.runs[-1] is run
-        return [
-            waiting
-            for waiting in kept.inbox.values()
-            if waiting.run_id == row.run_id or (waiting.run_id is None and is_current)
-        ]
+        addresses = (row.run_id,) if row.status.is_closed else (row.run_id, None)
+        return [waiting for waiting in self.ids[row.workflow_id].inbox.values() if waiting.run_id in addresses]
 
     def target(self, row: InboxRow) -> KeptRun | None:
         """The run that a row is addressed to."""
@@ -224,9 +217,7 @@ class State:
             return Receipt.NOT_FOUND
         if self.is_repeated(run, row):
             return Receipt.REPEATED
-        return (
-            Receipt.DELIVERED if accepts(run.row.status, run.row.rollback, row.fact.kind) else Receipt.CLOSED
-        )
+        return Receipt.DELIVERED if accepts(run.row.status, run.row.rollback, row.fact.kind) else Receipt.CLOSED
 
     def post(self, row: InboxRow) -> Receipt:
         """Deliver a row if its target takes it, and wake the target."""

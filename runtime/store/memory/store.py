@@ -171,14 +171,15 @@ class MemoryStore(Reading):
                 _check_attachable(existing.row, new)
             is_known_update = update is not None and self._has_update(update)
             messages = [
-                replace(
-                    message, workflow_id=new.workflow_id, run_id=existing.row.run_id if existing else None
-                )
+                replace(message, workflow_id=new.workflow_id, run_id=existing.row.run_id if existing else None)
                 for message in new.messages
                 if not (is_known_update and message.fact.kind == EventKind.UPDATE_ACCEPTED)
             ]
             if existing is None:
-                run = create_run(state, replace(new, messages=self._unrepeated(new.workflow_id, messages)))
+                run = create_run(state, replace(new, messages=()))
+                for message in messages:
+                    if not state.is_repeated(run, message):
+                        state.write(run, replace(message, run_id=new.run_id))
             else:
                 run = existing
                 for message in messages:
@@ -199,16 +200,6 @@ class MemoryStore(Reading):
                 self._write_update(update)
         return run.row
 
-    def _unrepeated(self, workflow_id: str, messages: Sequence[InboxRow]) -> list[InboxRow]:
-        kept = self._state.ids.get(workflow_id)
-        seen = set(kept.message_ids) if kept else set()
-        fresh = []
-        for message in messages:
-            if message.message_id is None or message.message_id not in seen:
-                fresh.append(message)
-                seen.add(message.message_id or "")
-        return fresh
-
     def _has_update(self, update: UpdateRow) -> bool:
         kept = self._state.ids.get(update.workflow_id)
         return kept is not None and update.update_id in kept.updates
@@ -222,11 +213,7 @@ class MemoryStore(Reading):
         self, worker_id: str, queues: Sequence[str], steps: Sequence[str], limit: int, now_us: int
     ) -> list[TaskRow]:
         tasks = self._state.tasks
-        free = [
-            task
-            for task in tasks.values()
-            if may_take(task, queues, steps) and task.available_at_us <= now_us
-        ]
+        free = [task for task in tasks.values() if may_take(task, queues, steps) and task.available_at_us <= now_us]
         free.sort(key=lambda task: task.available_at_us)
         taken = [replace(task, owner=worker_id, epoch=task.epoch + 1) for task in free[:limit]]
         for task in taken:
@@ -258,9 +245,7 @@ class MemoryStore(Reading):
             if attempt is not None:
                 state.record_attempt(state.runs[task.run_id], attempt)
                 at_us = at_us if attempt.ended_at_us is None else attempt.ended_at_us
-            again = replace(
-                kept, attempt=task.attempt, available_at_us=task.available_at_us, losses=task.losses
-            )
+            again = replace(kept, attempt=task.attempt, available_at_us=task.available_at_us, losses=task.losses)
             state.free_task(again, at_us)
         return True
 
@@ -286,9 +271,7 @@ class MemoryStore(Reading):
         for query in list(queries.values()):
             if query.expires_at_us <= now_us:
                 del queries[query.query_id]
-        return [
-            query for query in queries.values() if query.state == "pending" and query.workflow in workflows
-        ]
+        return [query for query in queries.values() if query.state == "pending" and query.workflow in workflows]
 
     async def reply(self, query_id: str, state: str, reply: str | None) -> None:
         query = self._state.queries.get(query_id)
@@ -329,8 +312,7 @@ class MemoryStore(Reading):
 
     async def backup(self, target: Path) -> None:
         raise StoreError(
-            f"a store in memory has no file to copy to {target}: keep runs that you want to back up in "
-            "sqlite:///<path>"
+            f"a store in memory has no file to copy to {target}: keep runs that you want to back up in sqlite:///<path>"
         )
 
 

@@ -9,7 +9,7 @@ change, which may end it, and at last the runs that may only exist once this one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -181,7 +181,7 @@ def _send(state: State, turn: Turn, command: int, row: InboxRow) -> None:
 
 
 def _apply_change(state: State, run: KeptRun, change: RunChange) -> None:
-    before = run.row
+    before, unread = run.row, state.unread(run)
     state.change(
         run,
         status=change.status,
@@ -195,7 +195,7 @@ def _apply_change(state: State, run: KeptRun, change: RunChange) -> None:
         closed_at_us=before.closed_at_us if change.closed_at_us is None else change.closed_at_us,
     )
     if change.status.is_closed and not before.status.is_closed:
-        _close(state, run)
+        _close(state, run, unread)
     state.change(run, ready_at_us=_next_ready_at(state, run, change.ready_at_us))
 
 
@@ -213,18 +213,18 @@ def _next_ready_at(state: State, run: KeptRun, own: int | None) -> int | None:
     return earliest(own, *waiting)
 
 
-def _close(state: State, run: KeptRun) -> None:
+def _close(state: State, run: KeptRun, unread: Sequence[InboxRow]) -> None:
     """Drop what only an open run can use. What it did not read passes to the run that continues it, else it
     is dropped."""
     row = run.row
     state.draft.closed.add(row.run_id)
     run.questions.clear()
     inbox = state.ids[row.workflow_id].inbox
-    for unread in state.unread(run):
-        del inbox[unread.row_id]
-        is_continued = row.status is RunStatus.CONTINUED_AS_NEW
-        if is_continued and is_kept_for_successor(unread.fact.kind, unread.fact.command):
-            inbox[unread.row_id] = replace(unread, run_id=None)
+    is_continued = row.status is RunStatus.CONTINUED_AS_NEW
+    for waiting in unread:
+        del inbox[waiting.row_id]
+        if is_continued and is_kept_for_successor(waiting.fact.kind, waiting.fact.command):
+            inbox[waiting.row_id] = replace(waiting, run_id=None)
     for task in [task for task in state.tasks.values() if task.run_id == row.run_id]:
         state.cancel_task(task, row.closed_at_us or 0)
 
@@ -253,9 +253,7 @@ def _close_child(state: State, child: KeptRun, at_us: int, actor: str) -> None:
     child.history.append(recorder.append(EventKind.RUN_TERMINATED, actor, detail=detail))
     state.draft.wrote.add(row.run_id)
     state.change(child, seq=recorder.seq, owner=None, epoch=row.epoch + 1)
-    ended = RunChange(
-        RunStatus.TERMINATED, row.rollback, reason=PARENT_ENDED, release=True, closed_at_us=at_us
-    )
+    ended = RunChange(RunStatus.TERMINATED, row.rollback, reason=PARENT_ENDED, release=True, closed_at_us=at_us)
     _apply_change(state, child, ended)
     for grandchild in state.children(row.run_id):
         _close_child(state, grandchild, at_us, actor)

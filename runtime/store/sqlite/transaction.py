@@ -186,8 +186,8 @@ class SqliteTransaction:
 def _roll_back(connection: StepConnection) -> None:
     """End a connection so that a thread which still uses it can write nothing more."""
     try:
+        connection.interrupt()  # first: all else waits for the statement that is running
         connection.set_authorizer(None)
-        connection.interrupt()
         # Refuses what the step's thread might begin between the rollback and the end of the connection.
         _insist(connection, "PRAGMA query_only = ON")
         if connection.in_transaction:

@@ -140,11 +140,14 @@ def test_watchdog_gives_up_on_code_that_swallows_every_interrupt(watchdog, repor
     watchdog._interval = 0.05  # between two interrupts; on a busy machine one may take a while to arrive
     swallowed = []
 
+    def until_reported():
+        while not reports:
+            pass
+
     def stubborn():
         while not reports:
             try:
-                while not reports:
-                    pass
+                until_reported()
             except BaseException as error:
                 swallowed.append(error)
 
@@ -181,8 +184,8 @@ async def spins_in_a_task():
 
 
 async def yields_for_ever():
-    while True:
-        await asyncio.sleep(0)  # noqa: ASYNC110
+    while True:  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("workflow", [spins_in_a_task, yields_for_ever])
