@@ -176,6 +176,7 @@ class Ending:
     def continue_as_new(self, plain: str, payload: str) -> None:
         """Remember the successor's arguments; from here on workflow code can ask for nothing more."""
         self.successor = (plain, payload)
+        self._run.is_over = True
         self._run.refuse("a run that continues as new")
 
     def _continue(self) -> None:

@@ -184,7 +184,7 @@ def install() -> None:
         _guard.settle()
 
 
-def profile_everything(on: bool) -> None:  # noqa: FBT001 (a switch, and its only argument)
+def profile_everything(on: bool) -> None:
     """Switch the profile function of this thread on or off; a test harness does so around each activation.
 
     It sees the calls that wrappers cannot, ``datetime.now`` above all, and matters only on Python 3.11. The

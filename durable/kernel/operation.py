@@ -59,7 +59,8 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         self._begin = begin
         self._iterator: Generator[Any, Any, R] | None = None
         self.name = name
-        replayer.created(self)
+        if replayer.strict:
+            replayer.created(self)
 
     def __call__(self) -> Operation[R]:
         """Itself, so that ``tg.start_soon(ctx.step(fn, 1))`` works."""
@@ -69,7 +70,8 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         if self._iterator is not None:
             raise RuntimeError(f"{self.name} was awaited already; call ctx again for a second one")
         replayer = self._replayer
-        replayer.begun(self)
+        if replayer.strict:
+            replayer.begun(self)
         future = replayer.never() if replayer.is_over else self._begin()
         self._iterator = iterator = future.__await__()
         return iterator

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from pydantic import BaseModel
 
 from durable.codec import Envelope, record_exception, value_codec
-from durable.commands import CancelTimer, CloseRun, Command, StartTimer
+from durable.commands import CancelTimer, CloseRun, Command, StartChild, StartTimer
 from durable.context import Context
 from durable.errors import DeterminismError, NondeterminismError, ReadOnlyError, WorkflowAbortError
 from durable.handle import RollbackStatus, RunStatus
@@ -36,7 +36,7 @@ from durable.kernel import guard
 from durable.kernel.ending import Ending
 from durable.kernel.loop import KernelLoop
 from durable.kernel.mailbox import Mailbox, Received, Rejection
-from durable.kernel.matcher import UNCOMPARED, key_of, mismatch, request_line, waiting_line
+from durable.kernel.matcher import CANCELS, UNCOMPARED, key_of, mismatch, request_line, waiting_line
 from durable.kernel.operation import Operation, Waiter
 from durable.kernel.outcome import OUTCOMES, withdrawal
 from durable.saga import CompensationStack
@@ -91,6 +91,8 @@ class Replayer:
         open: unfinished operations by command number.
         warnings: differences that are not divergences (rule K6), in words.
         status: of the run, as its history says.
+        is_closing: coroutines are being closed; what they ask for is refused.
+        is_over: what workflow code still asks for is of no consequence: it is being closed, or goes on as a new run.
         events_before: events up to the batch before this one; the same live and on replay.
         rollback: where the rollback stands.
     """
@@ -138,6 +140,7 @@ class Replayer:
         self.logs: list[tuple[str, str]] = []
         self.is_replaying = False
         self.is_closing = False
+        self.is_over = False
         self._blobs: Mapping[str, bytes] = {}
         self._number = 0
         self._timers: list[tuple[int, int]] = []
@@ -234,13 +237,15 @@ class Replayer:
     def next_wake_us(self) -> int | None:
         """When the run wants to be activated by itself: its earliest timer or its deadline."""
         timers = self._timers
+        if not timers:
+            return None
         while timers and timers[0][1] not in self._live_timers:
             heapq.heappop(timers)
         return timers[0][0] if timers else None
 
     def evict(self) -> int:
         """Drop the run from memory; returns how many coroutines refused to close (rule L7)."""
-        self.is_closing = True
+        self.is_closing = self.is_over = True
         self._refusal = "an evicted run"
         return self.loop.evict()
 
@@ -248,6 +253,8 @@ class Replayer:
 
     def _with_due(self, facts: list[Fact], now_us: int) -> list[Fact]:
         """The facts and the timers that are due, those by deadline and number (rule K8)."""
+        if not self._timers:
+            return facts
         wake = self.next_wake_us()
         if wake is None or wake > now_us:
             return facts
@@ -264,33 +271,32 @@ class Replayer:
         return due
 
     def _run_batch(self, facts: Sequence[Fact], now_us: int, actor: str, activation: Activation) -> None:
-        applicable = [fact for fact in facts if self._is_applicable(fact)]
-        if not applicable:
-            return
-        recorder = self.recorder
-        recorder.begin_batch(now_us)
-        commands: list[Command] = []
-        self._commands = commands
-        self.events_before = recorder.seq
-        self._begin(recorder.at_us)
-        events = activation.events
-        for fact in applicable:
-            payload = fact.payload
+        recorder, events = self.recorder, activation.events
+        commands: list[Command] | None = None
+        for fact in facts:
+            if not self._is_applicable(fact):
+                continue
+            if commands is None:
+                self._commands = commands = []
+                self.events_before = recorder.seq
+                recorder.begin_batch(now_us)
+                self._begin(recorder.at_us)
+            kind, command, name, detail, payload, cause = fact
             if payload is not None and len(payload) > SMALL:
                 payload = self.envelope.set_apart(payload)
-            event = recorder.append(fact.kind, fact.actor or actor, fact.command, fact.name, fact.detail, payload)
+            event = recorder.append(kind, cause or actor, command, name, detail, payload)
             events.append(event)
             self._apply(event)
+        if commands is None:
+            return
         self._settle()
-        for command in commands:
-            if not command.dropped:
-                payload = command.payload
+        for issued in commands:
+            if not issued.dropped:
+                payload = issued.payload
                 if payload is not None and len(payload) > SMALL:
                     payload = self.envelope.set_apart(payload)
-                events.append(
-                    recorder.append(command.kind, actor, command.number, command.name, command.detail, payload)
-                )
-                activation.commands.append(command)
+                events.append(recorder.append(issued.kind, actor, issued.number, issued.name, issued.detail, payload))
+                activation.commands.append(issued)
         self._commands = []
 
     def _replay(self, batch: Sequence[Event]) -> None:
@@ -299,8 +305,13 @@ class Replayer:
         self._commands = commands
         self.events_before = batch[0].seq - 1
         self._begin(batch[0].at_us)
-        records = [event for event in batch if event.kind not in FACTS]
-        self._expected = {key_of(event.kind, event.command, event.name): event for event in records}
+        records = []
+        self._expected = expected = {}
+        for event in batch:
+            kind, number = event.kind, event.command
+            if kind not in FACTS:
+                records.append(event)
+                expected[number if number is not None and kind not in CANCELS else key_of(kind, number, event.name)] = event
         for event in batch:
             if event.kind in FACTS:
                 self._apply(event)
@@ -402,7 +413,8 @@ class Replayer:
                 raise WorkflowAbortError(
                     f"workflow code raised {type(error).__name__}: {error}{request_place(error)}"
                 ) from error
-            self._check_fatal()
+            if self._fatal is not None or self.loop.violation is not None:
+                self._check_fatal()
             if self.mailbox.conditions and self.mailbox.settle_conditions():
                 continue
             root = self.root
@@ -443,11 +455,12 @@ class Replayer:
 
     def close_tasks(self, keep: Collection[asyncio.Task[Any]] = ()) -> None:
         """Close the coroutines of every task but these, with commands refused (rule L7)."""
-        self.is_closing = True
+        was_over = self.is_over
+        self.is_closing = self.is_over = True
         try:
             self.loop.close_tasks(keep)
         finally:
-            self.is_closing = False
+            self.is_closing, self.is_over = False, was_over
 
     def is_recorded_patch(self, patch: str) -> bool:
         """Whether the batch that is replayed marks this patch."""
@@ -460,11 +473,6 @@ class Replayer:
         self._commands.append(command)
         if self._expected is not None:
             self._match(command)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether what workflow code still asks for is of no consequence: it is being closed, or goes on as a new run."""
-        return self.is_closing or self.ending.successor is not None
 
     def never(self) -> asyncio.Future[Any]:
         """What an operation waits for once the run is over. An exception would keep code that swallows everything going."""
@@ -489,16 +497,18 @@ class Replayer:
 
     def _match(self, command: Command) -> None:
         assert self._expected is not None
-        record = self._expected.get(key_of(command.kind, command.number, command.name))
+        kind, number = command.kind, command.number
+        key = number if number is not None and kind not in CANCELS else key_of(kind, number, command.name)
+        record = self._expected.get(key)
         if record is None:
             if not command.dropped and isinstance(command, CloseRun):
                 self.diverge_with(mismatch(self._title(), self._batch, None, command, ""))
             return  # it may still be taken back within this batch; the end of the batch decides
-        if record.kind != command.kind or record.name != command.name:
+        if record.kind != kind or record.name != command.name:
             self.diverge_with(mismatch(self._title(), self._batch, record, command, request_line()))
-        adopt = getattr(command, "adopt", None)
-        if adopt is not None:
-            adopt(record)
+        if kind == EventKind.CHILD_STARTED:
+            assert isinstance(command, StartChild)
+            command.adopt(record)
         if record.payload != command.payload and command.kind not in UNCOMPARED:
             self._compare_input(record, command)
 
@@ -516,11 +526,12 @@ class Replayer:
         self.warnings.append(error.message)
 
     def _check_all_issued(self, records: Sequence[Event], commands: Sequence[Command]) -> None:
-        if len(records) == len(commands) and all(
-            record.command == command.number and record.kind == command.kind
-            for record, command in zip(records, commands, strict=True)
-        ):
-            return
+        if len(records) == len(commands):
+            for record, command in zip(records, commands, strict=True):
+                if record.command != command.number or record.kind != command.kind:
+                    break
+            else:
+                return
         issued = {key_of(command.kind, command.number, command.name) for command in commands}
         recorded = {key_of(record.kind, record.command, record.name) for record in records}
         for record in records:

@@ -126,8 +126,9 @@ class Store(Protocol):
         ...
 
     async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
-        """Make ``worker_id`` the owner of those of these open runs that have no owner (epoch raised), whether or not they are ready. Its next
-        claim returns those that are. Runs that another worker owns, that are closed or unknown are left alone."""
+        """Make ``worker_id`` the owner of those of these open runs that have no owner (epoch raised), whether or
+        not they are ready. Its next claim returns those that are. Runs that have an owner, are closed or unknown
+        are left alone."""
         ...
 
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:
@@ -240,8 +241,8 @@ class Store(Protocol):
         ...
 
     async def read_inbox(self, run_id: str) -> list[InboxRow]:
-        """What waits to be applied to the run, in order of arrival, including what was addressed to its
-        workflow id."""
+        """What waits to be applied to the run: its start, then the rest in order of arrival, including what was
+        addressed to its workflow id."""
         ...
 
     async def read_attempts(self, run_id: str, command: int | None = None) -> list[AttemptRow]:

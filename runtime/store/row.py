@@ -368,7 +368,7 @@ class Turn:
 
 
 class Claimed(NamedTuple):
-    """A run that a worker now owns, with the inbox rows that it may take, in order of arrival."""
+    """A run that a worker now owns, with the inbox rows that it may take as ``Store.read_inbox`` orders them."""
 
     run: RunRow
     inbox: list[InboxRow]

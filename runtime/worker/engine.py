@@ -34,6 +34,7 @@ from runtime.worker.execution import Execution
 from runtime.worker.fingerprint import code_fingerprint
 from runtime.worker.held import HeldRun
 from runtime.worker.loading import Loader
+from runtime.worker.logs import run_ids, show_lines
 from runtime.worker.runner import StepLimits, StepRunner
 from runtime.worker.turn import draft_turn, route
 from runtime.worker.watchdog import Watchdog
@@ -221,7 +222,9 @@ class Engine:
             self.cache.stubborn += held.replayer.evict()
             held.replayer = None
         text = str(error) if isinstance(error, DurableError | DeterminismError) else f"{type(error).__name__}: {error}"
-        log.error("run %s of workflow %s is stuck: %s", held.row.run_id, held.row.workflow, text)
+        log.error(
+            "run %s of workflow %s is stuck: %s", held.row.run_id, held.row.workflow, text, extra=run_ids(held.row)
+        )
         code = self.code[held.row.workflow]
         held.set_aside = RunChange(status=RunStatus.STUCK, rollback=held.row.rollback, reason=text, code=code)
         return self._keep_aside(held)
@@ -285,6 +288,8 @@ class Engine:
             replayer = held.replayer
             assert replayer is not None
             held.seq = replayer.recorder.seq
+            if activation.logs:
+                show_lines(held.row, activation.logs)
             for command in activation.commands:
                 if type(command) is ScheduleStep:
                     if route(command, self.options.queues) is not None:
@@ -339,7 +344,7 @@ class Engine:
         """Another worker owns the run: forget it, and whatever it has in flight here."""
         if not held.is_ours:
             return
-        log.warning("run %s is not ours any more", held.row.run_id)
+        log.warning("run %s is not ours any more", held.row.run_id, extra=run_ids(held.row))
         self.held.pop(held.row.run_id, None)
         held.is_ours = False
         for execution in list(held.executions.values()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.codec import value_codec
 from durable.commands import ScheduleStep
-from durable.duration import optional_us
+from durable.duration import optional_us, to_us
 from durable.step import ONCE, RetryPolicy, StepInfo
 from runtime.worker.token import step_token
 
@@ -28,6 +28,7 @@ class Execution:
         first_at_us: when the first attempt began.
         task: runs the current attempt.
         alarm: waits for the next attempt, or for a limit of a handed-over step.
+        has_begun: the task runs; before that it cannot be cancelled without losing the outcome.
         timed_out: which limit ended the current attempt, in words.
         is_over: that limit was the one of all attempts together.
         cancel_requested: the workflow does not want it any more.
@@ -37,40 +38,39 @@ class Execution:
         last_error: of the attempt before.
     """
 
-    __slots__ = (
-        "alarm", "attempt", "beaten_at", "cancel_requested", "command", "connection", "first_at_us", "held", "heartbeat",
-        "is_over", "last_error", "losses", "policy", "runner", "started_at_us", "task", "timed_out", "was_started", "wheel_key",
-    )  # fmt: skip
+    attempt = 1
+    task: asyncio.Task[None] | None = None
+    alarm: Alarm | None = None
+    timed_out: str | None = None
+    is_over = False
+    has_begun = False
+    cancel_requested = False
+    losses = 0
+    was_started = False
+    heartbeat: str | None = None
+    beaten_at = 0.0
+    last_error: BaseException | None = None
+    wheel_key: tuple[int, int] | None = None
+    runner: StepRunner | None = None
+    connection: Any = None
 
     def __init__(self, held: HeldRun, command: ScheduleStep, policy: RetryPolicy, now_us: int) -> None:
         self.held = held
         self.command = command
         self.policy = policy
-        self.attempt = 1
-        self.first_at_us = now_us
-        self.started_at_us = now_us
-        self.task: asyncio.Task[None] | None = None
-        self.alarm: Alarm | None = None
-        self.timed_out: str | None = None
-        self.cancel_requested = False
-        self.losses = 0
-        self.was_started = False
-        self.heartbeat: str | None = None
-        self.beaten_at = 0.0
-        self.last_error: BaseException | None = None
-        self.wheel_key: tuple[int, int] | None = None
-        self.is_over = False
-        self.runner: StepRunner | None = None
-        self.connection: Any = None
+        self.first_at_us = self.started_at_us = now_us
 
     def total_deadline_us(self) -> int | None:
         """When the step's ``total_timeout`` is over."""
-        limit = optional_us(self.command.definition.options_.total_timeout, "total_timeout")
-        return None if limit is None else self.first_at_us + limit
+        limit = self.command.definition.options_.total_timeout
+        return None if limit is None else self.first_at_us + to_us(limit)
 
     def limit_us(self, now_us: int) -> tuple[int, str] | None:
         """The time that this attempt may still take, and the name of the limit; None: any."""
-        own = optional_us(self.command.definition.options_.timeout, "timeout")
+        options = self.command.definition.options_
+        if options.timeout is None and options.total_timeout is None:
+            return None
+        own = optional_us(options.timeout, "timeout")
         total = self.total_deadline_us()
         if total is not None and (own is None or total - now_us < own):
             return max(0, total - now_us), "total_timeout"

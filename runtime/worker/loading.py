@@ -11,6 +11,7 @@ from durable.info import RunIdentity
 from durable.kernel.replayer import Replayer
 from runtime.identifier import new_run_id
 from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.worker.logs import run_ids
 from runtime.worker.recovery import plan_recovery
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Loader:
                     return
                 held.replayer = replayer
                 for warning in replayer.warnings:
-                    log.warning("%s", warning)
+                    log.warning("%s", warning, extra=run_ids(held.row))
             if not engine.options.recover:
                 engine.claims.adopt(
                     [w.command.run_id for w in held.replayer.open.values() if isinstance(w.command, StartChild)]

@@ -127,7 +127,7 @@ class StepRunner:
             if execution.alarm is not None:
                 execution.alarm.cancel()
             self._report_cancelled(execution)
-        elif not _runs_in_thread(execution):
+        elif execution.has_begun and not _runs_in_thread(execution):
             execution.task.cancel()
 
     def drop(self, execution: Execution) -> None:
@@ -138,6 +138,7 @@ class StepRunner:
             execution.alarm.cancel()
         if execution.task is not None:
             execution.task.cancel()
+            self._tasks.discard(execution.task)
 
     async def stop(self, grace_seconds: float) -> None:
         """Let attempts finish for a while, then cancel them; what is cut off runs again elsewhere."""
@@ -167,10 +168,10 @@ class StepRunner:
             self._waiting.append(execution)
             return
         execution.alarm = None
+        execution.has_begun = False
         task = asyncio.get_running_loop().create_task(self._attempt(execution), context=contextvars.Context())
         execution.task = task
         self._tasks.add(task)
-        task.add_done_callback(self._attempt_ended)
 
     def launch_waiting(self) -> None:
         """Start what waited for a slot or for the lease."""
@@ -181,19 +182,16 @@ class StepRunner:
             elif execution.held.is_ours:
                 self._launch(execution)
 
-    def _attempt_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.result()
-        if self._waiting:
-            self.launch_waiting()
-
     async def _attempt(self, execution: Execution) -> None:
         definition = execution.command.definition
         options = definition.options_
         execution.started_at_us = now_us = self._clock.now_us()
         execution.timed_out = None
+        execution.has_begun = True
         try:
+            if execution.cancel_requested:
+                self._report_cancelled(execution)
+                return
             args, kwargs = definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
             if options.delivery == "at_most_once" or execution.losses:
                 await self._record_start(execution)
@@ -226,7 +224,11 @@ class StepRunner:
             if execution.wheel_key is not None:
                 self._wheel.discard(execution.wheel_key)
                 execution.wheel_key = None
-            execution.task = None
+            task, execution.task = execution.task, None
+            if task is not None:
+                self._tasks.discard(task)
+            if self._waiting:
+                self.launch_waiting()
 
     async def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         definition = execution.command.definition

@@ -47,14 +47,19 @@ class TaskServer:
         self._wake: Alarm | None = None
         self._is_stopped = False
 
+    @property
+    def runner(self) -> StepRunner:
+        """Runs the steps of others."""
+        return self._runner
+
     def changed(self, change: Change) -> None:
         """The store's listener."""
         if change.tasks:
             self.poll()
 
     def poll(self) -> None:
-        """Look for tasks now."""
-        if self._is_stopped or not self._engine.registry.steps:
+        """Look for tasks now; a worker that serves only its own runs takes none."""
+        if self._is_stopped or not self._engine.registry.steps or not self._engine.options.recover:
             return
         if self._looking is not None:
             self._again = True

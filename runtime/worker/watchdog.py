@@ -133,9 +133,7 @@ class Watchdog:
         self._interrupter = _Interrupter(threading.get_ident(), self._count_raised)
         self._stopping.clear()
         clock = _processor_clock(threading.get_ident())
-        self._thread = threading.Thread(
-            target=self._watch, args=(clock,), name="durable-watchdog", daemon=True
-        )
+        self._thread = threading.Thread(target=self._watch, args=(clock,), name="durable-watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -240,11 +238,8 @@ class Watchdog:
         _, where = self._find_code()
         case = _Case(mark, where, self._raised)
         with self._lock:
-            previous, self._announced = self._announced, case
-            if self._mark is not mark:
-                self._announced = previous
-                return None
-        return case
+            self._announced = case  # before the look; one that comes too late is cleared by the next drain's end
+            return case if self._mark is mark else None
 
     def _pursue(self, case: _Case, now: float) -> None:
         is_pending = self._raised - case.raised_before < case.sent
@@ -281,11 +276,9 @@ class Watchdog:
         except Exception:  # noqa: BLE001 - the watch goes on, whatever somebody else's code raises
             _log.exception("the callback of the watchdog failed")
 
-    def _log_blocked(self, label: str, where: str, interrupted: bool) -> None:  # noqa: FBT001 - an OnBlocked
-        if interrupted:
-            _log.error("workflow %r kept the event loop busy at %s and was interrupted", label, where)
-        else:
-            _log.error("workflow %r keeps the event loop busy at %s and cannot be interrupted", label, where)
+    def _log_blocked(self, label: str, where: str, interrupted: bool) -> None:
+        how = "interrupted" if interrupted else "not interrupted (a call into C, or code that swallows everything)"
+        _log.error("workflow %r blocked the event loop at %s: %s", label, where, how)
 
     def _find_code(self) -> tuple[bool, str]:
         """Tell whether the author's code is on the watched stack, and where it, or else the innermost, is."""

@@ -22,6 +22,7 @@ from runtime.store.row import WorkerRow
 from runtime.store.url import open_store
 from runtime.worker.definition import describe_workflow
 from runtime.worker.engine import Engine, EngineOptions
+from runtime.worker.logs import RunLogHandler
 from runtime.worker.queries import QueryAnswerer
 from runtime.worker.runner import StepLimits
 from runtime.worker.tasks import TaskServer
@@ -104,6 +105,11 @@ class Worker:
         await self.store.take_over(self._clock.now_us())
         self._queries = QueryAnswerer(engine)
         self._tasks = TaskServer(engine)
+        runners = (engine.runner, self._tasks.runner)
+        self._logs = RunLogHandler(
+            self.store.write_logs, lambda step: getattr(step, "runner", None) in runners, self._clock
+        )
+        self._logs.attach()
         self._unlisten = [self.store.listen(part.changed) for part in (engine.claims, self._queries, self._tasks)]
         self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
         engine.claims.poll()
@@ -169,6 +175,7 @@ class Worker:
             self._housekeeping.cancel()
             await asyncio.wait((self._housekeeping,))
         self._watchdog.stop()
+        await self._logs.detach()
         if engine.lease is not None:
             await engine.lease.end()
         if self._owns_store:

@@ -1,5 +1,7 @@
 """Claiming: which runs a worker gets, in which order, and what it gets with them."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -18,12 +20,14 @@ from conformance.build import (
     begin_waiting,
     claim,
     claimed_ids,
+    commit,
     fact,
     get,
     kinds,
     message,
     new_run,
 )
+from durable.errors import ConflictError
 from durable.handle import RunStatus
 from durable.history import EventKind
 from runtime.store.row import RunChange
@@ -156,6 +160,46 @@ async def test_concurrent_claims_give_every_run_to_one_worker(store):
         for number in range(5):
             group.start_soon(take, f"worker-{number}")
     assert sorted(taken, key=int) == [str(number) for number in range(30)]
+
+
+async def test_adopted_runs_belong_to_the_worker_whether_or_not_they_are_ready(store):
+    waiting = (await begin_waiting(store, "waiting")).run
+    ready = (await store.start(new_run("ready"))).run
+    await store.adopt("a", [ready.run_id, waiting.run_id])
+    assert await get(store, "ready") == replace(ready, owner="a", epoch=ready.epoch + 1)
+    assert await get(store, "waiting") == replace(waiting, owner="a", epoch=waiting.epoch + 1)
+    assert await claimed_ids(store, "b") == []
+    [(run, _)] = await claim(store, "a", workflows=[], queues=[])
+    assert (run.workflow_id, run.epoch) == ("ready", ready.epoch + 1)
+    await store.send(message("waiting"))
+    assert await claimed_ids(store, "a") == ["waiting"]
+
+
+async def test_adoption_leaves_alone_what_is_owned_closed_or_unknown(store):
+    owned = (await begin(store, "owned", worker_id="b")).run
+    mine = (await begin(store, "mine", worker_id="a")).run
+    closed = (await begin_closed(store, "closed")).run
+    free = (await begin_waiting(store, "free")).run
+    await store.adopt("a", [owned.run_id, mine.run_id, closed.run_id, "nobody"])
+    assert [await get(store, run.workflow_id) for run in (owned, mine, closed, free)] == [owned, mine, closed, free]
+
+
+async def test_adoption_of_nothing_is_fine(store):
+    await store.adopt("a", [])
+
+
+async def test_adopted_delayed_start_keeps_its_time(store):
+    run = (await store.start(new_run(ready_at_us=T0 + 9))).run
+    await store.adopt("a", [run.run_id])
+    assert await claimed_ids(store, "a", now_us=T0 + 8) == []
+    assert await claimed_ids(store, "a", now_us=T0 + 9) == ["w"]
+
+
+async def test_adoption_refuses_who_wrote_under_the_epoch_before(store):
+    author = await begin_waiting(store)
+    await store.adopt("a", [author.run.run_id])
+    [refused] = await commit(store, author.turn(change=None))
+    assert isinstance(refused, ConflictError)
 
 
 async def test_next_ready_at_is_the_earliest_time_of_a_run_for_this_worker(store):

@@ -267,6 +267,18 @@ async def test_failed_start_leaves_nothing(store):
     assert await store.get_update("w", "u1") is None
 
 
+async def test_update_that_is_known_is_left_out_of_a_new_run(store):
+    await begin_waiting(store)
+    accepted = message(content=fact(EventKind.UPDATE_ACCEPTED, name="add_item"))
+    await store.send(accepted, update())
+    author = await reclaim(store)
+    await author.commit(COMPLETED, consumed=author.row_ids, change=ended())
+    outcome = await store.start(new_run(on_conflict="replace", messages=[accepted]), update(payload='"other"'))
+    assert outcome.created
+    assert kinds(await store.read_inbox(outcome.run.run_id)) == [EventKind.RUN_STARTED]
+    assert await store.get_update("w", "u1") == update()
+
+
 async def test_update_with_start_is_written_once(store):
     accepted = message(content=fact(EventKind.UPDATE_ACCEPTED, name="add_item"))
     first = await store.start(new_run(messages=[accepted]), update())

@@ -390,6 +390,10 @@ class StoreComparison(RuleBasedStateMachine):
             self.both.agree(lambda store: store.heartbeat(run.run_id, command, f'"{now_us}"', now_us))
             self.both.agree(lambda store: store.read_heartbeat(run.run_id, command))
 
+    @rule(worker_id=WORKERS, numbers=few(st.integers(0, 5)))
+    def adopt(self, worker_id, numbers):
+        self.both.agree(lambda store: store.adopt(worker_id, [f"run-{number:03}" for number in numbers]))
+
     # -- operators ----------------------------------------------------------------------------------------
 
     @rule()

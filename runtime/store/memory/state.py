@@ -192,10 +192,11 @@ class State:
     # -- facts --------------------------------------------------------------------------------------------
 
     def unread(self, run: KeptRun) -> list[InboxRow]:
-        """The rows that a run may take, in order of arrival."""
+        """The rows that a run may take: its start, then the others in order of arrival."""
         row = run.row
         addresses = (row.run_id,) if row.status.is_closed else (row.run_id, None)
-        return [waiting for waiting in self.ids[row.workflow_id].inbox.values() if waiting.run_id in addresses]
+        rows = [waiting for waiting in self.ids[row.workflow_id].inbox.values() if waiting.run_id in addresses]
+        return sorted(rows, key=lambda waiting: waiting.fact.kind != EventKind.RUN_STARTED)
 
     def target(self, row: InboxRow) -> KeptRun | None:
         """The run that a row is addressed to."""

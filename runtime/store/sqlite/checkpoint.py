@@ -21,7 +21,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +29,13 @@ from runtime.store.sqlite.clock import boot_ns
 from runtime.store.sqlite.connection import connect_checkpointer
 from runtime.store.sqlite.lease import folder_of
 
-_PAGES: Final = 4_000
-"""Pages in the log after which they are copied: 16 MB."""
+_PAGES: Final = 1_000
+"""New pages in the log after which they are copied: 4 MB, which a disk takes in milliseconds."""
 
-_LARGE_PAGES: Final = 16_000
-"""Pages in the log after which commits are held until all is copied, and it starts over."""
+_LARGE_PAGES: Final = 8_000
+"""Pages in the log after which commits are held until all is copied, and it starts over: 32 MB."""
 
-_FIRST_COMMITS: Final = 250
+_FIRST_COMMITS: Final = 100
 """Commits until the first checkpoint, before it is known how many pages a commit takes."""
 
 _DIGITS: Final = 20
@@ -57,6 +57,7 @@ class Checkpointer:
         self._due = _FIRST_COMMITS
         self._counted = 0
         self._pages = 0
+        self._is_large = False
         self._wake = threading.Event()
         self._is_stopped = False
         self._connection: sqlite3.Connection | None = None
@@ -90,21 +91,26 @@ class Checkpointer:
 
     def _copy_and_plan(self) -> None:
         commits = self._commits
-        self._due = commits + _FIRST_COMMITS
         try:
-            pages = self._copy()
-            if pages is not None and pages >= _LARGE_PAGES:
-                with self._mutex:
-                    self._copy()
+            with self._mutex if self._is_large else nullcontext():
+                pages = self._copy()
         except (OSError, sqlite3.Error):
             # Nothing is lost but space: the log keeps all pages. What is wrong with the disk, commits report.
             self._disconnect()
+            self._due = commits + _FIRST_COMMITS
             return
-        if pages is not None:
-            new_pages = pages - self._pages if pages > self._pages else pages
-            commits_a_page = (commits - self._counted) / max(new_pages, 1)
-            self._due = commits + max(1, min(int(_PAGES * commits_a_page), _PAGES))
-            self._pages, self._counted = pages, commits
+        if pages is None:
+            self._due = commits + 1
+            return
+        new_pages = pages - self._pages if pages > self._pages else pages
+        commits_a_page = (commits - self._counted) / max(new_pages, 1)
+        self._due = commits + max(1, min(int(_PAGES * commits_a_page), _PAGES))
+        self._pages, self._counted = pages, commits
+        if self._is_large:
+            self._is_large, self._pages = False, 0
+        elif pages >= _LARGE_PAGES:
+            # Only what the next commit adds is left to copy then: the pass that holds up commits is short.
+            self._is_large, self._due = True, commits + 1
 
     def _copy(self) -> int | None:
         """Copy what the log holds, if that is safe. Returns the pages in the log, None if nothing was done."""

@@ -283,6 +283,15 @@ def test_nested_parts_come_back_of_their_class() -> None:
     assert (received.inner.hidden, received.data) == (3, b"\xff")
 
 
+def test_datetime_in_the_repeated_hour_of_autumn_comes_back() -> None:
+    codec = value_codec(dt.datetime)
+    for fold in (0, 1):
+        sent = dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
+        received = codec.decode(codec.encode(sent))
+        assert received.astimezone(dt.UTC) == sent.astimezone(dt.UTC)
+        assert received.utcoffset() == sent.utcoffset()
+
+
 def test_int_for_float_comes_back_as_float() -> None:
     codec = value_codec(float)
     assert codec.encode(3) == "3.0"
@@ -349,6 +358,7 @@ REFUSED: list[tuple[Any, Any, str, str]] = [
     (Annotated[str, AfterValidator(str.strip)], " x", "", "come back equal"),
     (dt.date, dt.datetime(2024, 1, 1), "", "annotate datetime, or pass date"),
     (dt.datetime, dt.datetime(1890, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam")), "", "come back equal"),
+    (dt.time, dt.time(1, tzinfo=ZoneInfo("Europe/Berlin")), "", "come back equal"),
     (Decimal, Decimal("NaN"), "", "finite number"),
     (re.Pattern, re.compile("a", re.IGNORECASE), "", "come back equal"),
     (Literal["a", 1], "b", "", "'a' or 1"),

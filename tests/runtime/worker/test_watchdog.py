@@ -259,6 +259,31 @@ def test_interrupt_that_is_sent_too_late_is_taken_back(watchdog):
     assert sending == [True]
 
 
+def test_interrupt_is_not_sent_after_the_drain(watchdog):
+    find_code = watchdog._find_code
+    found, pursued, over = [], [], []
+
+    def find_code_after_the_drain():
+        code = find_code()
+        if found:
+            pursued.append(True)
+            while not over:
+                pass
+        found.append(True)
+        return code
+
+    def ends_when_it_is_pursued():
+        while not pursued:
+            pass
+
+    watchdog._find_code = find_code_after_the_drain
+    with pytest.raises(BlockedLoopError):
+        watchdog.run("deploy", ends_when_it_is_pursued)
+    over.append(True)
+    while watchdog._case is not None:
+        checkpoints()
+
+
 def test_announcement_that_comes_too_late_blames_nobody(watchdog, reports):
     find_code = watchdog._find_code
     looking, looked = [], []
