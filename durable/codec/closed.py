@@ -122,9 +122,7 @@ class _Compiler:
         cls: Any = {"datetime": dt.datetime, "time": dt.time}[schema["type"]]
         if not schema.keys() <= _NEUTRAL:
             return None
-        return lambda value: (
-            type(value) is cls and (value.tzinfo in _NO_OFFSET or _is_in_minutes(value.utcoffset()))
-        )
+        return lambda value: type(value) is cls and (value.tzinfo in _NO_OFFSET or _is_in_minutes(value.utcoffset()))
 
     def _decimal(self, schema: Schema) -> Form | None:
         return _is_finite_decimal if schema.keys() <= _NEUTRAL else None
@@ -184,9 +182,7 @@ class _Compiler:
         if values is None or keys not in (_LEAVES["str"], _LEAVES["int"], _LEAVES["uuid"]):
             return None
         keys_are_closed, values_are_closed = _all(keys), _all(values)
-        return lambda value: (
-            type(value) is dict and keys_are_closed(value) and values_are_closed(value.values())
-        )
+        return lambda value: type(value) is dict and keys_are_closed(value) and values_are_closed(value.values())
 
     def _nullable(self, schema: Schema) -> Form | None:
         return self._any_of([{"type": "none"}, schema["schema"]])
@@ -245,7 +241,7 @@ class _Compiler:
             schema.get("custom_init")
             or schema.get("root_model")
             or schema.get("post_init")
-            or cls.__private_attributes__
+            or getattr(cls, "__private_attributes__", None)
             or not _is_neutral(schema, fields)
             or fields.get("type") != "model-fields"
         ):
@@ -293,9 +289,7 @@ class _Compiler:
         if fields is None:
             return None
         tests = [(name, _predicate(form)) for name, form in fields.items()]
-        return lambda value: (
-            type(value) is cls and all(test(getattr(value, name, None)) for name, test in tests)
-        )
+        return lambda value: type(value) is cls and all(test(getattr(value, name, None)) for name, test in tests)
 
     def _typed_dict(self, schema: Schema) -> Form | None:
         if schema.get("extras_schema") or not _is_neutral(schema, schema):

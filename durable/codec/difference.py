@@ -69,7 +69,7 @@ def difference(sent: Any, received: Any, path: Path = ()) -> Difference | None:
     return None
 
 
-def _parts(sent: Any, received: Any) -> Iterable[_Part] | None:  # noqa: PLR0911 - one for each kind
+def _parts(sent: Any, received: Any) -> Iterable[_Part] | None:
     """Corresponding parts of two values of one class; None for what has no parts."""
     match sent:
         case Mapping():
@@ -81,11 +81,7 @@ def _parts(sent: Any, received: Any) -> Iterable[_Part] | None:  # noqa: PLR0911
             return ((index, *pair) for index, pair in enumerate(pairs))
         case set() | frozenset():
             found = {item: item for item in received}
-            return (
-                ((None, item, found.get(item, ABSENT)) for item in sent)
-                if len(sent) == len(received)
-                else None
-            )
+            return ((None, item, found.get(item, ABSENT)) for item in sent) if len(sent) == len(received) else None
     if dataclasses.is_dataclass(sent):
         names = [field.name for field in dataclasses.fields(sent) if field.compare]
         return ((name, getattr(sent, name, ABSENT), getattr(received, name, ABSENT)) for name in names)
@@ -121,7 +117,7 @@ def _instant(value: datetime | time) -> tuple[Any, ...]:
     return value.replace(tzinfo=None), value.utcoffset(), value.tzinfo is None
 
 
-def _is_same(sent: Any, received: Any) -> bool:  # noqa: PLR0911 - one for each kind
+def _is_same(sent: Any, received: Any) -> bool:
     match sent:
         case Secret():  # the difference is in the secret as a whole, so that no message shows its inside
             return difference(sent.reveal(), received.reveal()) is None

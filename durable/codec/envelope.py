@@ -126,6 +126,14 @@ class Envelope:
         blobs, self.blobs = self.blobs, {}
         return blobs
 
+    def hides(self, payload: str) -> bool:
+        """Whether the payload is encrypted, or needs a codec that is not known here."""
+        if payload.startswith(PREFIX):
+            return False
+        names = str(_parse(payload).get("codec", "")).split("+")
+        known = [self._by_name.get(name) for name in names if name]
+        return any(codec is None or codec.encrypts for codec in known)
+
     def open(self, payload: str, blobs: Mapping[str, bytes] = _NO_BLOBS) -> str:
         """The plain JSON text of a payload.
 
@@ -188,9 +196,7 @@ class Envelope:
             return None
         return f"sha256:{input_digest(plain)}"
 
-    def matches(
-        self, plain: str, payload: str, digest: str | None, blobs: Mapping[str, bytes] = _NO_BLOBS
-    ) -> bool:
+    def matches(self, plain: str, payload: str, digest: str | None, blobs: Mapping[str, bytes] = _NO_BLOBS) -> bool:
         """Whether a recorded payload holds this plaintext, whatever codecs and keys were configured then.
 
         Args:

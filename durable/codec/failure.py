@@ -229,9 +229,7 @@ def _rebuild(record: dict[str, Any], modules: Sequence[ModuleType]) -> Exception
         try:
             error = cls(*record["args"], leaves) if leaves else _make(cls, record["args"], record["state"])
         except Exception as reason:
-            raise _missing(
-                module, qualname, f"its constructor refuses the recorded arguments: {reason!r}"
-            ) from reason
+            raise _missing(module, qualname, f"its constructor refuses the recorded arguments: {reason!r}") from reason
     if record["cause"] is not None:
         error.__cause__ = _rebuild(record["cause"], modules)
     for note in record["notes"]:

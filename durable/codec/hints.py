@@ -13,9 +13,7 @@ from typing import Any, Final, Never, NoReturn
 
 from durable.errors import DefinitionError
 
-_ANY_CALL: Final = Signature(
-    [Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)]
-)
+_ANY_CALL: Final = Signature([Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)])
 
 
 def signature_of(fn: Callable[..., Any]) -> Signature:

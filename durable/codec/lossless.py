@@ -119,10 +119,7 @@ class _Rewriter:
             self._only_read -= is_key
             return rewritten
         if key in _BY_NAME and isinstance(value, dict):
-            return {
-                name: self._part(one, (*path, name) if key == "fields" else path)
-                for name, one in value.items()
-            }
+            return {name: self._part(one, (*path, name) if key == "fields" else path) for name, one in value.items()}
         if key in _CHILDREN or key in _BY_NAME:
             return [self._part(one, path) for one in value]
         return value
@@ -240,9 +237,7 @@ def _native(schema: Schema, serialization: Any) -> Schema:
 
 
 def _as_tuple(items: list[Any]) -> Any:
-    return core_schema.plain_serializer_function_ser_schema(
-        tuple, return_schema=core_schema.tuple_schema(items)
-    )
+    return core_schema.plain_serializer_function_ser_schema(tuple, return_schema=core_schema.tuple_schema(items))
 
 
 def _sorted_items(value: Any, handler: Callable[[Any], list[Any]]) -> list[Any]:

@@ -108,9 +108,7 @@ class AesGcmCodec:
     name: Final = "aes-gcm"
     encrypts: Final = True
 
-    def __init__(
-        self, key: bytes, key_id: str = "default", previous_keys: Mapping[str, bytes] | None = None
-    ) -> None:
+    def __init__(self, key: bytes, key_id: str = "default", previous_keys: Mapping[str, bytes] | None = None) -> None:
         self._keys = {**(previous_keys or {}), key_id: key}
         for name, one in self._keys.items():
             if len(one) not in (16, 24, 32):
@@ -132,9 +130,9 @@ class AesGcmCodec:
 
     def encode(self, data: bytes) -> bytes:
         """Header, nonce and ciphertext."""
-        self._left -= 1
-        if self._left < 0:
+        if self._left == 0:
             self._new_salt()
+        self._left -= 1
         header, cipher = self._current
         nonce = urandom(_NONCE_BYTES)
         return header + nonce + cipher.encrypt(nonce, data, header)

@@ -109,8 +109,7 @@ def describe(error: ValidationError, text: str | bytes, subject: Subject) -> lis
     for detail in details:
         places.setdefault(_user_path(detail, raw), []).append(detail)
     problems = [
-        (subject.path(path), _words(subject, path, found))
-        for path, found in list(places.items())[:MAX_PROBLEMS]
+        (subject.path(path), _words(subject, path, found)) for path, found in list(places.items())[:MAX_PROBLEMS]
     ]
     if len(places) > MAX_PROBLEMS:
         problems.append((subject.root, f"and {len(places) - MAX_PROBLEMS} more"))

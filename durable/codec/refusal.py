@@ -20,9 +20,7 @@ def unwritable(value: Any, root: Path, error: Exception, *, has_secrets: bool) -
     is_cyclic = "Circular reference" in str(error)
     path, part = (root, value) if is_cyclic else _offender(value, root, _reveal if has_secrets else None)
     if isinstance(part, Secret):
-        return EncodeError(
-            f"expected {named(path)} to be annotated as durable.Secret[...]", path=dotted(path)
-        )
+        return EncodeError(f"expected {named(path)} to be annotated as durable.Secret[...]", path=dotted(path))
     reason = str(error).partition("\n")[0].removeprefix("Error serializing to JSON: ")
     message = f"expected {named(path)} to be a value that JSON can carry, got {short(part)}: {reason}"
     return EncodeError(message, path=dotted(path))

@@ -62,9 +62,7 @@ class Secret(Generic[T]):
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema of the plain value; forms must not show it again."""
         return {**handler(schema), "writeOnly": True}
 

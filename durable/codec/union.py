@@ -129,7 +129,7 @@ def _literal_members(schema: Schema) -> list[Member]:
 _LITERAL_KINDS: Final[Mapping[type, str]] = {str: "string", int: "int", bool: "bool", NoneType: "null"}
 
 
-def _class_of(schema: Schema, definitions: Mapping[str, Schema]) -> Any:  # noqa: PLR0911 - one for each kind
+def _class_of(schema: Schema, definitions: Mapping[str, Schema]) -> Any:
     kind = schema["type"]
     if kind in _LEAVES:
         return _LEAVES[kind][1]

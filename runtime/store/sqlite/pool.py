@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import aiosqlite
 import anyio
 
 from durable.errors import StoreUnavailableError
 from runtime.store.sqlite.connection import READER, identify, is_harmless, translate, uri
+
+T = TypeVar("T")
 
 _CONNECTIONS: Final = 3
 _WAIT_SECONDS: Final = 10.0
@@ -49,10 +51,10 @@ class ReadPool:
         found = await self.rows(statement, parameters)
         return found[0] if found else None
 
-    async def run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function with a connection, on that connection's thread, in one read transaction."""
 
-        def in_transaction(connection: sqlite3.Connection) -> Any:
+        def in_transaction(connection: sqlite3.Connection) -> T:
             connection.execute("BEGIN")
             try:
                 return work(connection)
@@ -61,7 +63,8 @@ class ReadPool:
 
         async with self._connected() as connection:
             # aiosqlite offers no public way to run a function on its thread; a hop for every statement would cost more than the statements.
-            return await connection._execute(in_transaction, connection._conn)  # noqa: SLF001
+            execute: Callable[..., Awaitable[T]] = connection._execute  # noqa: SLF001
+            return await execute(in_transaction, connection._conn)  # noqa: SLF001
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiosqlite.Connection]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sqlite3
+from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from durable.history import Event
@@ -30,6 +32,9 @@ from runtime.store.sqlite.task import task_row
 _READ: Final = load("read")
 _RUN: Final = load("run")
 _TASK: Final = load("task")
+
+_as_event: Final = partial(tuple.__new__, Event)
+"""``Event._make`` without its call into Python: histories are long."""
 
 
 class Reading:
@@ -66,17 +71,24 @@ class Reading:
     async def next_ready_at(
         self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]
     ) -> int | None:
-        lanes = await self._pool.rows(_RUN["lanes"])
-        served = [lane for lane, workflow, queue in lanes if workflow in workflows and queue in queues]
-        times = [await self._pool.row(_RUN["owned_next"], (worker_id,))]
-        times += [await self._pool.row(_RUN["free_next"], (lane,)) for lane in served]
-        return min((time for (time,) in times if time is not None), default=None)
+        def read(connection: sqlite3.Connection) -> int | None:
+            times = [connection.execute(_RUN["owned_next"], (worker_id,)).fetchone()[0]]
+            for lane, workflow, queue in connection.execute(_RUN["lanes"]).fetchall():
+                if workflow in workflows and queue in queues:
+                    times.append(connection.execute(_RUN["free_next"], (lane,)).fetchone()[0])
+            return _earliest(times)
+
+        return await self._pool.run(read)
 
     # -- what belongs to a run ----------------------------------------------------------------------------
 
     async def read_history(self, run_id: str, after_seq: int = 0, limit: int | None = None) -> list[Event]:
-        rows = await self._pool.rows(_READ["history"], (run_id, after_seq, -1 if limit is None else limit))
-        return list(map(Event._make, rows))
+        parameters = (run_id, after_seq, -1 if limit is None else limit)
+
+        def read(connection: sqlite3.Connection) -> list[Event]:
+            return list(map(_as_event, connection.execute(_READ["history"], parameters)))
+
+        return await self._pool.run(read)
 
     async def read_blobs(self, run_id: str) -> dict[str, bytes]:
         return dict(await self._pool.rows(_READ["blobs"], (run_id,)))
@@ -115,12 +127,12 @@ class Reading:
     # -- tasks, questions, updates, queries, definitions --------------------------------------------------
 
     async def next_task_at(self, queues: Sequence[str], steps: Sequence[str]) -> int | None:
-        times = [
-            await self._pool.row(_TASK["next"], (queue, step))
-            for queue in dict.fromkeys(queues)
-            for step in dict.fromkeys(steps)
-        ]
-        return min((time for (time,) in times if time is not None), default=None)
+        kinds = [(queue, step) for queue in dict.fromkeys(queues) for step in dict.fromkeys(steps)]
+
+        def read(connection: sqlite3.Connection) -> int | None:
+            return _earliest(connection.execute(_TASK["next"], kind).fetchone()[0] for kind in kinds)
+
+        return await self._pool.run(read)
 
     async def cancelled_tasks(self, worker_id: str) -> list[tuple[str, int]]:
         return await self._pool.rows(_TASK["cancelled"], (worker_id,))
@@ -143,3 +155,7 @@ class Reading:
     async def read_definition(self, workflow: str) -> str | None:
         found = await self._pool.row(_READ["definition"], (workflow,))
         return found[0] if found else None
+
+
+def _earliest(times: Iterable[int | None]) -> int | None:
+    return min((time for time in times if time is not None), default=None)

@@ -101,7 +101,7 @@ CASES: list[tuple[Any, Any, str]] = [
     (Dog | str, Dog(name="a"), '{"name":"a"}'),
     (list[Dog] | Dog, [Dog(name="a")], '[{"name":"a"}]'),
     (Literal["a"] | int, "a", '"a"'),
-    (Literal["a"] | str, "b", '"b"'),
+    (Literal["a"] | str, "b", '"b"'),  # noqa: PYI051
     (dict[str, int] | list[int], {"a": 1}, '{"a":1}'),
     (list[int] | list[str], ["a"], '["a"]'),
     # of one kind: what JSON means by the kind stays bare
@@ -143,7 +143,7 @@ CASES: list[tuple[Any, Any, str]] = [
     # keys have no room for tags: what comes back is let through, what does not is refused below
     (dict[str | uuid.UUID, int], {uuid.UUID(int=1): 1}, ""),
     (BY_FUNCTION, Line(x=1), '{"$type":"Line","value":{"kind":"line","x":1}}'),
-    (Annotated[float | int, Field(union_mode="left_to_right")], 1, '1'),
+    (Annotated[float | int, Field(union_mode="left_to_right")], 1, "1"),
 ]  # fmt: skip
 
 

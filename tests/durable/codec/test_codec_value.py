@@ -12,12 +12,12 @@ import subprocess
 import sys
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -307,9 +307,7 @@ def test_set_is_written_alike_under_every_hash_seed() -> None:
     texts = set()
     for seed in ("1", "2", "3"):
         env = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env
-        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
         texts.add(done.stdout)
     assert texts == {'["alpha","beta","delta","epsilon","gamma"]\n'}
 
@@ -370,9 +368,7 @@ REFUSED: list[tuple[Any, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "value", "path", "words"), REFUSED)
-def test_value_that_would_change_is_refused_with_its_path(
-    annotation: Any, value: Any, path: str, words: str
-) -> None:
+def test_value_that_would_change_is_refused_with_its_path(annotation: Any, value: Any, path: str, words: str) -> None:
     with pytest.raises(EncodeError) as caught:
         value_codec(annotation).encode(value)
     assert caught.value.path == path
@@ -443,9 +439,7 @@ MISFITS: list[tuple[Any, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "text", "path", "words"), MISFITS)
-def test_json_that_does_not_fit_is_refused_with_its_path(
-    annotation: Any, text: str, path: str, words: str
-) -> None:
+def test_json_that_does_not_fit_is_refused_with_its_path(annotation: Any, text: str, path: str, words: str) -> None:
     with pytest.raises(DecodeError) as caught:
         value_codec(annotation).decode(text)
     assert caught.value.path == path
