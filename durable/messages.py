@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from durable.codec import ValueCodec, value_codec
 from durable.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,7 +49,12 @@ class Signal(Message[T]):
     __slots__ = ()
     kind = "signal"
 
-    def __init__(self, name: str, type: type[T] | Any = None) -> None:  # noqa: A002
+    @overload
+    def __init__(self: Signal[None], name: str) -> None: ...
+    @overload
+    def __init__(self, name: str, type: TypeForm[T]) -> None: ...
+
+    def __init__(self, name: str, type: Any = None) -> None:  # noqa: A002
         super().__init__(name, type)
 
 
@@ -62,7 +70,12 @@ class Query(Message[Any], Generic[R]):
     __slots__ = ("result", "returns")
     kind = "query"
 
-    def __init__(self, name: str, returns: type[R] | Any = Any, *, takes: Any = None) -> None:
+    @overload
+    def __init__(self: Query[Any], name: str) -> None: ...
+    @overload
+    def __init__(self, name: str, returns: TypeForm[R], *, takes: Any = ...) -> None: ...
+
+    def __init__(self, name: str, returns: Any = Any, *, takes: Any = None) -> None:
         super().__init__(name, takes)
         self.returns = returns
         self.result: ValueCodec = value_codec(returns)
@@ -74,7 +87,16 @@ class Update(Message[T], Generic[T, R]):
     __slots__ = ("result", "returns")
     kind = "update"
 
-    def __init__(self, name: str, type: type[T] | Any = None, *, returns: type[R] | Any = None) -> None:  # noqa: A002
+    @overload
+    def __init__(self: Update[None, None], name: str) -> None: ...
+    @overload
+    def __init__(self: Update[T, None], name: str, type: TypeForm[T]) -> None: ...
+    @overload
+    def __init__(self: Update[None, R], name: str, *, returns: TypeForm[R]) -> None: ...
+    @overload
+    def __init__(self, name: str, type: TypeForm[T], *, returns: TypeForm[R]) -> None: ...
+
+    def __init__(self, name: str, type: Any = None, *, returns: Any = None) -> None:  # noqa: A002
         super().__init__(name, type)
         self.returns = returns
         self.result: ValueCodec = value_codec(returns)

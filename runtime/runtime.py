@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from durable.codec import PayloadCodec
+from durable.interceptor import Interceptor
 from durable.step import RetryPolicy
 from durable.workflow import WorkflowDefinition
 from runtime.client.client import Client
@@ -22,6 +23,7 @@ class Runtime(Client):
     Args:
         url: as for ``Client``.
         workflows, steps, queues, codecs, default_retry, clock: as for ``Worker``.
+        interceptors: around client calls, workflows and steps, the first one outermost.
         recover: take up what others left unfinished; False: serve only what this runtime starts.
         worker_options: more of ``Worker``'s arguments.
     """
@@ -37,17 +39,18 @@ class Runtime(Client):
         default_retry: RetryPolicy | None = None,
         actor: str | None = None,
         recover: bool = True,
+        interceptors: Sequence[Interceptor] = (),
         clock: Clock | None = None,
         **worker_options: Any,
     ) -> None:
         store = open_store(url) if url is None or isinstance(url, str) else url
         chosen: Clock = clock if clock is not None else SystemClock()
-        super().__init__(store, codecs=codecs, actor=actor, clock=chosen)
+        super().__init__(store, codecs=codecs, actor=actor, interceptors=interceptors, clock=chosen)
         self._recovers = recover
         self._closes_store = url is None or isinstance(url, str)
         self.worker = Worker(
             store, workflows=workflows, steps=steps, queues=queues, codecs=codecs, default_retry=default_retry,
-            clock=chosen, recover=recover, **worker_options,
+            clock=chosen, recover=recover, interceptors=interceptors, **worker_options,
         )  # fmt: skip
         self.modules = self.worker.registry.modules()
 

@@ -213,7 +213,9 @@ class _Compiler:
         """Values of a tagged union that are closed for the very member that writes them."""
         label_of = choice.label_of
         forms = {label: self._compile(schema) for label, schema in choice.schemas.items()}
-        tests = {label: _predicate(form) for label, form in forms.items() if form is not None}
+        tests: dict[str | None, Predicate] = {
+            label: _predicate(form) for label, form in forms.items() if form is not None
+        }
         return lambda value: tests.get(label_of(value), never)(value)
 
     def _resolve(self, schema: Schema) -> Schema:

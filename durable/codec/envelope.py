@@ -25,7 +25,7 @@ BLOB_BYTES: Final = 32 * 1024
 """Payloads with more data are stored apart, unless a caller says otherwise."""
 
 INLINE: Final = 1 << 62
-"""A threshold that nothing exceeds: for payloads on their way to a store, which sets them apart when they become history."""
+"""A threshold that nothing exceeds: for payloads that are set apart only when they become history."""
 
 PREFIX: Final = '{"v":1,"data":'
 

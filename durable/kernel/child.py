@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from durable.codec import input_digest
 from durable.commands import CancelChild, SendMessage, StartChild
@@ -83,7 +83,12 @@ class ChildHandle(Generic[R]):
         """Whether the child has ended, as far as this run has seen."""
         return self._waiter.done()
 
-    async def signal(self, sig: Signal[T], value: T | None = None) -> None:
+    @overload
+    async def signal(self, sig: Signal[None], /) -> None: ...
+    @overload
+    async def signal(self, sig: Signal[T], value: T, /) -> None: ...
+
+    async def signal(self, sig: Signal[Any], value: Any = None, /) -> None:
         """Send the child a signal; returns when it is accepted.
 
         Raises:
@@ -119,7 +124,12 @@ class ExternalRun:
         self.workflow_id = workflow_id
         self.run_id = run_id
 
-    def signal(self, sig: Signal[T], value: T | None = None) -> Operation[None]:
+    @overload
+    def signal(self, sig: Signal[None], /) -> Operation[None]: ...
+    @overload
+    def signal(self, sig: Signal[T], value: T, /) -> Operation[None]: ...
+
+    def signal(self, sig: Signal[Any], value: Any = None, /) -> Operation[None]:
         """Send a signal; done when the store has accepted it.
 
         Raises:

@@ -32,6 +32,7 @@ from durable.errors import DeterminismError, NondeterminismError, ReadOnlyError,
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import FACTS, Event, EventKind, Fact, Recorder, parse_detail, split_batches, write_detail
 from durable.info import RunIdentity
+from durable.interceptor import Interceptor, chain
 from durable.kernel import guard
 from durable.kernel.ending import Ending
 from durable.kernel.loop import KernelLoop
@@ -83,6 +84,7 @@ class Replayer:
         registry: where carried-over compensations and recorded classes are found.
         envelope: the payload codecs.
         ids: makes run ids for children and successors.
+        interceptors: around the workflow function.
         strict: an input that differs from the recorded one is an error, and so is an operation that is never awaited.
 
     Attributes:
@@ -106,6 +108,7 @@ class Replayer:
         ids: Callable[[], str],
         envelope: Envelope | None = None,
         strict: bool = False,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.definition = definition
         self.identity = identity
@@ -113,6 +116,7 @@ class Replayer:
         self.envelope = envelope if envelope is not None else Envelope()
         self.new_id = ids
         self.strict = strict
+        self.interceptors = interceptors
         self.recorder = Recorder()
         self.loop: KernelLoop = KernelLoop(self, 0)
         self.mailbox = Mailbox(self)
@@ -389,9 +393,12 @@ class Replayer:
         except Exception as error:  # noqa: BLE001 - the run fails with it
             self.failure = error
             return
-        self.root = self.loop.spawn(
-            self.definition.fn(self.context, *args, **kwargs), name=self.definition.name, context=contextvars.Context()
-        )
+        function, context = self.definition.fn, self.context
+        if self.interceptors:
+            main: Any = chain(self.interceptors, "run_workflow", context, lambda: function(context, *args, **kwargs))()
+        else:
+            main = function(context, *args, **kwargs)
+        self.root = self.loop.spawn(main, name=self.definition.name, context=contextvars.Context())
 
     def _reseed(self, detail: Mapping[str, Any]) -> None:
         if "seed" in detail:

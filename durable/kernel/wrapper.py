@@ -41,8 +41,8 @@ class GuardedCall:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return self._original.__reduce__()  # type: ignore[no-any-return]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _itself, (self._original,)
 
     def __repr__(self) -> str:
         return repr(self._original)
@@ -50,6 +50,10 @@ class GuardedCall:
     def stands_for(self, value: Any) -> bool:
         """Tell whether this is the wrapper of ``value``, and not of what a test has replaced."""
         return self._original is value
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 class GuardedModule(ModuleType):

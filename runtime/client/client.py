@@ -6,7 +6,7 @@ import getpass
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from types import ModuleType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, List, ParamSpec, Self, TypeVar, overload
 
 from pydantic_core import from_json
 
@@ -15,9 +15,11 @@ from durable.duration import Duration, instant_us, to_us
 from durable.errors import DefinitionError, RunClosedError, RunExistsError
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
+from durable.interceptor import Interceptor
 from durable.messages import Message, Signal
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
 from runtime.client.description import Question, RunSummary, summarize
+from runtime.client.intercepted import intercepted
 from runtime.client.handle import RunHandle, _question
 from runtime.client.schema import check_schema
 from runtime.client.starting import Start, Startable, WorkflowReference, prepare_start
@@ -49,6 +51,7 @@ class Client:
             working directory. An open ``Store`` is used as it is, and not closed.
         codecs: payload codecs (compression, encryption), the same as the workers'.
         actor: the principal in whose name it acts.
+        interceptors: around every call, the first one outermost.
         clock: for tests.
     """
 
@@ -58,8 +61,10 @@ class Client:
         *,
         codecs: Sequence[PayloadCodec] = (),
         actor: str | None = None,
+        interceptors: Sequence[Interceptor] = (),
         clock: Clock | None = None,
     ) -> None:
+        self.interceptors = list(interceptors)
         self._owns_store = url is None or isinstance(url, str)
         self.store: Store = open_store(url) if url is None or isinstance(url, str) else url
         self.envelope = Envelope(codecs, blob_threshold_bytes=INLINE)
@@ -107,6 +112,7 @@ class Client:
     @overload
     async def start(self, workflow: str | WorkflowReference, /, *args: Any, **kwargs: Any) -> RunHandle[Any]: ...
 
+    @intercepted("start")
     async def start(self, workflow: Any, /, *args: Any, with_signal: Any = None, **kwargs: Any) -> RunHandle[Any]:
         """Start a run, or attach to the one that has the id (``on_conflict`` of its options). It is on disk when this returns.
 
@@ -129,6 +135,10 @@ class Client:
 
     def started(self, run_id: str) -> None:
         """Hear of a run that was started or attached to."""
+
+    def _call_context(self, first: object) -> tuple[List[Interceptor], str, str]:
+        definition = first.definition if isinstance(first, WorkflowCall) else first
+        return self.interceptors, str(getattr(definition, "name", definition)), self.actor
 
     async def _prepare(
         self, what: Startable, args: tuple[Any, ...], kwargs: dict[str, Any], with_signal: tuple[Signal[Any], Any] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic_core import from_json
 
@@ -21,8 +21,10 @@ from durable.errors import (
 )
 from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact, parse_detail, write_detail
+from durable.interceptor import Interceptor
 from durable.messages import Query, Signal, Update
 from runtime.client.description import Attempt, Question, RunDescription, instant, summarize, summary_fields
+from runtime.client.intercepted import intercepted
 from runtime.client.outcome import read_outcome
 from runtime.client.people import answer_question, decide
 from runtime.client.rerun import retry_run
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V")
 
 
 class RunHandle(Generic[R]):
@@ -55,6 +58,9 @@ class RunHandle(Generic[R]):
         self._codec = result if result is not None else value_codec(Any)
         self.workflow_id = workflow_id
         self.run_id = run_id
+
+    def _call_context(self, first: object) -> tuple[list[Interceptor], str, str]:
+        return self._client.interceptors, self.workflow_id, self._client.actor
 
     def __repr__(self) -> str:
         return f"<run {self.workflow_id}{f' ({self.run_id})' if self.run_id else ''}>"
@@ -147,6 +153,7 @@ class RunHandle(Generic[R]):
 
     # -- waiting ------------------------------------------------------------------------------------------
 
+    @intercepted("result")
     async def result(self, timeout: Duration | None = None) -> R:
         """Wait for the run's end and return its result; follows continue-as-new and retries.
 
@@ -231,7 +238,15 @@ class RunHandle(Generic[R]):
 
     # -- messages -----------------------------------------------------------------------------------------
 
-    async def signal(self, signal: Signal[T] | str, value: Any = None, *, message_id: str | None = None) -> None:
+    @overload
+    async def signal(self, signal: Signal[None], /, *, message_id: str | None = ...) -> None: ...
+    @overload
+    async def signal(self, signal: Signal[T], value: T, /, *, message_id: str | None = ...) -> None: ...
+    @overload
+    async def signal(self, signal: str, value: Any = ..., /, *, message_id: str | None = ...) -> None: ...
+
+    @intercepted("signal")
+    async def signal(self, signal: Signal[Any] | str, value: Any = None, /, *, message_id: str | None = None) -> None:
         """Send a signal; done when it is on disk.
 
         Args:
@@ -250,7 +265,13 @@ class RunHandle(Generic[R]):
         )
         await client.store.send(row)
 
-    async def query(self, query: Query[T] | str, value: Any = None, *, timeout: Duration = 10) -> T:
+    @overload
+    async def query(self, query: Query[T], value: Any = ..., /, *, timeout: Duration = ...) -> T: ...
+    @overload
+    async def query(self, query: str, value: Any = ..., /, *, timeout: Duration = ...) -> Any: ...
+
+    @intercepted("query")
+    async def query(self, query: Query[Any] | str, value: Any = None, /, *, timeout: Duration = 10) -> Any:
         """Ask the workflow something; also after its end.
 
         Raises:
@@ -277,17 +298,31 @@ class RunHandle(Generic[R]):
         if answer.state == "failed":
             raise _remote(answer.reply, QueryFailedError, f"query {name!r}", client)
         codec = query.result if isinstance(query, Query) else value_codec(Any)
-        result: T = codec.decode(client.envelope.open(answer.reply or "null"))
-        return result
+        return codec.decode(client.envelope.open(answer.reply or "null"))
 
+    @overload
+    async def update(
+        self, update: Update[None, V], /, *, update_id: str | None = ..., timeout: Duration | None = ...
+    ) -> V: ...
+    @overload
+    async def update(
+        self, update: Update[T, V], value: T, /, *, update_id: str | None = ..., timeout: Duration | None = ...
+    ) -> V: ...
+    @overload
+    async def update(
+        self, update: str, value: Any = ..., /, *, update_id: str | None = ..., timeout: Duration | None = ...
+    ) -> Any: ...
+
+    @intercepted("update")
     async def update(
         self,
-        update: Update[Any, T] | str,
+        update: Update[Any, Any] | str,
         value: Any = None,
+        /,
         *,
         update_id: str | None = None,
         timeout: Duration | None = None,
-    ) -> T:
+    ) -> Any:
         """Send an update and wait for its result; two callers with one ``update_id`` get one result.
 
         Raises:
@@ -319,8 +354,7 @@ class RunHandle(Generic[R]):
         if done.state != "completed":
             raise _remote(done.payload, UpdateFailedError, f"update {pending.name!r}", client, sealed=done.state == "failed")
         codec = update.result if isinstance(update, Update) else value_codec(Any)
-        result: T = codec.decode(client.envelope.open(done.payload or "null"))
-        return result
+        return codec.decode(client.envelope.open(done.payload or "null"))
 
     # -- people -------------------------------------------------------------------------------------------
 
@@ -330,6 +364,7 @@ class RunHandle(Generic[R]):
         rows = await self._client.store.questions(self.workflow_id)
         return [_question(row) for row in rows if pinned in (None, row.run_id)]
 
+    @intercepted("answer")
     async def answer(self, value: Any, *, by: str | None = None, key: str | None = None) -> None:
         """Answer a question.
 
@@ -344,28 +379,34 @@ class RunHandle(Generic[R]):
         """
         await answer_question(self._client, self.workflow_id, self.run_id, value, by, key)
 
+    @intercepted("approve")
     async def approve(self, *, by: str | None = None, comment: str = "", key: str | None = None) -> None:
         """Say yes to an approval; arguments as ``answer``."""
         await decide(self._client, self.workflow_id, self.run_id, by, comment, key, approved=True)
 
+    @intercepted("reject")
     async def reject(self, *, by: str | None = None, comment: str = "", key: str | None = None) -> None:
         """Say no to an approval; arguments as ``answer``."""
         await decide(self._client, self.workflow_id, self.run_id, by, comment, key, approved=False)
 
     # -- steering -----------------------------------------------------------------------------------------
 
+    @intercepted("cancel")
     async def cancel(self, reason: str = "") -> None:
         """Ask the run to cancel: its code sees ``CancelledError``, may clean up, and what was done is rolled back."""
         await self._send(EventKind.CANCEL_REQUESTED, reason=reason)
 
+    @intercepted("pause")
     async def pause(self) -> None:
         """Stop giving the run turns; steps in flight finish, their results are kept for later."""
         await self._send(EventKind.RUN_PAUSED)
 
+    @intercepted("resume")
     async def resume(self) -> None:
         """Go on with a paused or stuck run."""
         await self._send(EventKind.RUN_RESUMED)
 
+    @intercepted("rollback")
     async def rollback(self) -> None:
         """Go on with a rollback that failed, from the compensation that failed.
 
@@ -378,6 +419,7 @@ class RunHandle(Generic[R]):
         check_rollback(row)
         await self._send(EventKind.ROLLBACK_REQUESTED, run_id=row.run_id)
 
+    @intercepted("terminate")
     async def terminate(self, reason: str = "") -> None:
         """End the run at once, without its code and without rollback.
 
@@ -386,6 +428,7 @@ class RunHandle(Generic[R]):
         """
         await terminate_run(self._client, await self.row(), reason)
 
+    @intercepted("retry")
     async def retry(self) -> RunHandle[R]:
         """Start a new run from before the failure; what was done stays done. ``result()`` of the old handle follows it.
 

@@ -21,6 +21,7 @@ from durable.commands import CancelStep, ScheduleStep
 from durable.errors import ConflictError, DeterminismError, DurableError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
+from durable.interceptor import Interceptor, RunFailure
 from durable.kernel.replayer import Activation
 from durable.registry import Registry
 from durable.step import RetryPolicy
@@ -56,6 +57,7 @@ class EngineOptions:
         steps: limits of the steps at once.
         default_retry: policy of steps whose step and workflow have none.
         recover: claim any run; False: only those that were adopted, and what they start, and never give one back.
+        interceptors: around workflows and steps, and told of failures.
         retry_delay_us: pause before something is tried again that the store could not do.
     """
 
@@ -65,6 +67,7 @@ class EngineOptions:
     steps: StepLimits = field(default_factory=StepLimits)
     default_retry: RetryPolicy | None = None
     recover: bool = True
+    interceptors: Sequence[Interceptor] = ()
     retry_delay_us: int = 250_000
 
 
@@ -102,7 +105,7 @@ class Engine:
         self.held: dict[str, HeldRun] = {}
         self.lease: Lease | None = None
         self.code = {name: code_fingerprint(registry, name) for name in registry.workflows}
-        self.runner = StepRunner(self, clock, envelope, options.steps, options.default_retry)
+        self.runner = StepRunner(self, clock, envelope, options.steps, options.default_retry, options.interceptors)
         self.claims = Claims(self)
         self.loader = Loader(self)
         self.is_stopping = False
@@ -306,6 +309,8 @@ class Engine:
         change = turn.change
         if change is not None:
             held.is_closed = change.status.is_closed
+            if change.status in (RunStatus.FAILED, RunStatus.STUCK) and self.options.interceptors:
+                self.spawn(self._report_failure(held, change))
             if change.status is RunStatus.PAUSED:
                 held.set_aside = change
             if turn.new_runs and not self.options.recover:
@@ -322,6 +327,17 @@ class Engine:
             self.loader.refresh_soon(held)
         elif held.facts or held.inbox or held.records or held.wants_turn or (held.set_aside and not held.set_aside.release and not held.executions and self.options.recover):
             self.mark(held)
+
+    async def _report_failure(self, held: HeldRun, change: RunChange) -> None:
+        row = held.row
+        failure = RunFailure(
+            row.workflow_id, row.run_id, row.workflow, change.status, change.rollback, change.reason or ""
+        )
+        for interceptor in self.options.interceptors:
+            try:
+                await interceptor.on_failed(failure)
+            except Exception:
+                log.exception("an interceptor's on_failed raised for run %s", row.run_id)
 
     def _park(self, held: HeldRun) -> None:
         self.held.pop(held.row.run_id, None)

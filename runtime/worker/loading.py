@@ -45,6 +45,7 @@ class Loader:
             registry=engine.registry,
             ids=new_run_id,
             envelope=engine.envelope,
+            interceptors=engine.options.interceptors,
         )
 
     def load_soon(self, held: HeldRun) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,7 @@ from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
 from durable.errors import StepCancelledError, StepTimeoutError
 from durable.history import EventKind, Fact, write_detail
+from durable.interceptor import Interceptor, chain
 from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
 from runtime.clock import Clock
 from runtime.store.row import AttemptOutcome, AttemptRow
@@ -84,12 +85,14 @@ class StepRunner:
         envelope: Envelope,
         limits: StepLimits,
         default_retry: RetryPolicy | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._host = host
         self._clock = clock
         self._envelope = envelope
         self._limits = limits
         self._default_retry = default_retry
+        self._interceptors = interceptors
         self._wheel = TimerWheel()
         self._threads: ThreadPoolExecutor | None = None
         self._waiting: deque[Execution] = deque()
@@ -205,7 +208,13 @@ class StepRunner:
             if options.transactional:
                 await self._in_transaction(execution, args, kwargs)
                 return
-            result = await self._call(execution, args, kwargs)
+            if self._interceptors:
+                around = chain(
+                    self._interceptors, "run_step", execution.info(), lambda: self._call(execution, args, kwargs)
+                )
+                result = await around()
+            else:
+                result = await self._call(execution, args, kwargs)
             plain = definition.result.encode(result)
             payload = self._envelope.seal(plain, secret=definition.result.has_secrets)
         except asyncio.CancelledError as error:

@@ -39,7 +39,7 @@ class TaskServer:
         self._engine = engine
         options = engine.options
         self._runner = StepRunner(
-            self, engine.clock, engine.envelope, options.steps, options.default_retry
+            self, engine.clock, engine.envelope, options.steps, options.default_retry, options.interceptors
         )
         self._tasks: dict[tuple[str, int], tuple[TaskRow, Execution]] = {}
         self._looking: asyncio.Task[None] | None = None

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from durable.codec import INLINE, Envelope, PayloadCodec
 from durable.errors import StoreUnavailableError
+from durable.interceptor import Interceptor
 from durable.registry import Registry
 from durable.step import RetryPolicy
 from durable.workflow import WorkflowDefinition
@@ -47,6 +48,7 @@ class Worker:
         blocked_seconds: how long workflow code may keep the event loop busy.
         grace_seconds: how long ``stop`` lets steps finish.
         recover: take any run that wants a worker; False: only those given to ``serve`` and what they start.
+        interceptors: around workflows and steps, the first one outermost; told of runs that fail or are stuck.
         clock: for tests.
     """
 
@@ -66,6 +68,7 @@ class Worker:
         blocked_seconds: float = 2.0,
         grace_seconds: float = 10.0,
         recover: bool = True,
+        interceptors: Sequence[Interceptor] = (),
         clock: Clock | None = None,
     ) -> None:
         self._owns_store = url is None or isinstance(url, str)
@@ -80,6 +83,7 @@ class Worker:
             steps=StepLimits(max_concurrent_steps, max_threads),
             default_retry=default_retry,
             recover=recover,
+            interceptors=tuple(interceptors),
         )
         self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds

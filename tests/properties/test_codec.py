@@ -106,7 +106,7 @@ HASHABLE_LEAVES = [
     Typed(uuid.UUID, st.uuids()),
     Typed(dt.date, st.dates()),
     Typed(dt.time, st.times(timezones=st.none() | st.just(dt.UTC))),
-    Typed(dt.datetime, st.datetimes(min_value=dt.datetime(2, 1, 1), max_value=dt.datetime(9998, 1, 1), timezones=ZONES)),
+    Typed(dt.datetime, st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 1, 1), timezones=ZONES)),
     Typed(dt.timedelta, st.timedeltas()),
     Typed(Color, st.sampled_from(Color)),
     Typed(Size, st.sampled_from(Size)),
@@ -146,12 +146,12 @@ def grow(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
                 dict[ab[0].annotation, ab[1].annotation], st.dictionaries(ab[0].values, ab[1].values, max_size=3)
             )
         ),
-        inner.map(lambda one: Typed(Optional[one.annotation], st.none() | one.values)),
+        inner.map(lambda one: Typed(Optional[one.annotation], st.none() | one.values)),  # noqa: UP045
         inner.map(make_box),
-        inner.map(lambda one: Typed(Cell[one.annotation], st.tuples(one.values, st.integers()).map(lambda ab: Cell(*ab)))),
+        inner.map(lambda one: Typed(Cell[one.annotation], st.builds(Cell, content=one.values, row=st.integers()))),
         inner.map(lambda one: Typed(Slot[one.annotation], one.values.map(Slot))),
-        inner.map(lambda one: Typed(Pair[one.annotation], st.tuples(one.values, one.values).map(lambda ab: Pair(*ab)))),
-        two.map(lambda ab: Typed(Union[ab[0].annotation, ab[1].annotation], ab[0].values | ab[1].values)),
+        inner.map(lambda one: Typed(Pair[one.annotation], st.builds(Pair, left=one.values, right=one.values))),
+        two.map(lambda ab: Typed(Union[ab[0].annotation, ab[1].annotation], ab[0].values | ab[1].values)),  # noqa: UP007
     )  # fmt: skip
 
 
@@ -159,8 +159,8 @@ typed = st.recursive(leaf, grow, max_leaves=5)
 
 ILL_TYPED = st.sampled_from(
     [True, 3, 2**70, 1.0, "text", Color.RED, Size.SMALL, LoudText("x"), OddInt(1), MyList([1]), (1, 2), Pair(1, 2),
-     {1}, frozenset("a"), OrderedDict(a=1), b"x", object(), Cell(1), Slot("x"), Box[int](content=1), [True], [Color.RED],
-     {"a": Size.SMALL}, {1: "a"}, dt.datetime(2024, 1, 1), Decimal(1), "\ud800", math.nan, [10**5000], print]
+     {1}, frozenset("a"), OrderedDict(a=1), b"x", object(), Cell(1), Slot("x"), Box[int](content=1), [True],
+     [Color.RED], {"a": Size.SMALL}, {1: "a"}, dt.datetime(2024, 1, 1), Decimal(1), "\ud800", math.nan, [10**5000], print]
 )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def test_value_that_does_not_fit_is_refused_or_comes_back_the_same(data: st.Data
 @settings(max_examples=200, deadline=None)
 @given(told, told, st.data())
 def test_member_of_a_union_comes_back_the_same(one: Typed, other: Typed, data: st.DataObject) -> None:
-    codec = value_codec(Union[one.annotation, other.annotation])
+    codec = value_codec(Union[one.annotation, other.annotation])  # noqa: UP007
     value = data.draw(one.values | other.values)
     assert same(value, codec.decode(codec.encode(value)))
 

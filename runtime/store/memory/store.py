@@ -117,7 +117,7 @@ class MemoryStore(Reading):
             for run in runs:
                 state.give_back(run, now_us, lost=True)
             tasks = [task for task in state.tasks.values() if task.owner not in (None, *alive)]
-            for task in tasks:
+            for task in sorted(tasks, key=lambda task: task.owner or ""):
                 state.free_task(replace(task, epoch=task.epoch + 1, losses=task.losses + 1), now_us)
         return len(runs) + len(tasks)
 

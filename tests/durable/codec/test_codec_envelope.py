@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable.codec import AesGcmCodec, Envelope, ZlibCodec, input_digest
+from durable.codec import INLINE, AesGcmCodec, Envelope, ZlibCodec, input_digest
 from durable.codec import payload as payload_module
 from durable.errors import (
     ConfigurationError,
@@ -92,6 +92,28 @@ def test_equal_payloads_are_stored_once() -> None:
     envelope = Envelope(blob_threshold_bytes=10)
     assert envelope.seal(LONG) == envelope.seal(LONG)
     assert len(envelope.take_blobs()) == 1
+
+
+@pytest.mark.parametrize("codecs", [[], [ZlibCodec(threshold_bytes=10)], [AesGcmCodec(KEY)]])
+def test_payload_of_a_caller_is_set_apart_when_it_becomes_history(codecs: Any) -> None:
+    plain = json.dumps({"text": "".join(map(chr, range(0x100, 0x1000)))}, ensure_ascii=False)
+    payload = Envelope(codecs, blob_threshold_bytes=INLINE).seal(plain)
+    envelope = Envelope(codecs)
+    kept = envelope.set_apart(payload, 1000)
+    assert kept == envelope.set_apart(kept, 10)
+    assert '"blob"' in kept
+    assert envelope.open(kept, envelope.take_blobs()) == plain
+    assert envelope.set_apart(payload, 40_000) == payload
+    assert envelope.set_apart(payload, 1 << 20) == payload
+
+
+def test_only_what_needs_a_key_or_an_unknown_codec_is_hidden() -> None:
+    reader = Envelope([ZlibCodec(), AesGcmCodec(KEY)])
+    assert not reader.hides(Envelope().seal(LONG))
+    assert not reader.hides(Envelope([ZlibCodec()]).seal(LONG))
+    assert not reader.hides(Envelope(blob_threshold_bytes=10).seal(LONG))
+    assert reader.hides(Envelope([ZlibCodec(), AesGcmCodec(KEY)]).seal(LONG))
+    assert Envelope().hides(Envelope([Rot()]).seal(LONG))
 
 
 def test_missing_or_altered_blob_is_corruption() -> None:

@@ -94,7 +94,7 @@ def test_watchlist_sees_what_a_local_workflow_closes_over():
     watchlist = Watchlist()
     watchlist.add(deploy, "deploy")
     assert helper.__code__ in watchlist.collect()
-    undefined = None  # noqa: F841 - makes the name a variable that is closed over
+    undefined = None
     del undefined
 
 

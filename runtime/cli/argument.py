@@ -1,0 +1,145 @@
+"""What users give as input: JSON with the position of what is wrong with it, ``NAME=VALUE`` pairs, files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from durable.errors import ConfigurationError, MessageRejectedError
+
+_SHOWN: Final = 60
+
+Arguments = tuple[list[Any], dict[str, Any]]
+"""Positional and keyword arguments, as JSON values."""
+
+
+def parse_json(text: str, what: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ConfigurationError: with line, column and a mark below the place.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = error.doc.splitlines()[error.lineno - 1] if error.doc else ""
+        start = max(0, error.colno - 1 - _SHOWN // 2)
+        shown = line[start : start + _SHOWN]
+        raise ConfigurationError(
+            f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}\n"
+            f"    {shown}\n    {' ' * (error.colno - 1 - start)}^",
+            line=error.lineno,
+            column=error.colno,
+        ) from None
+    except RecursionError:
+        raise ConfigurationError(f"{what} is nested too deeply") from None
+
+
+def read_text(path: str, what: str) -> str:
+    """The text of a file that was named as ``@path``.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{what} cannot be read: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{what} is not UTF-8: {path}: {error}") from error
+
+
+def parse_value(text: str, what: str, schema: Mapping[str, Any] | None = None) -> Any:
+    """A value that may be JSON or plain text; the schema decides, where there is one.
+
+    JSON is tried first, and what does not fit the schema as JSON is taken as text if that fits. Without a schema
+    everything that is JSON is JSON.
+
+    Args:
+        text: ``v1``, ``1``, ``{"a": 1}``, or ``@file``.
+        what: names it in errors.
+        schema: JSON schema of the value.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if text.startswith("@") and len(text) > 1:
+        return parse_json(read_text(text[1:], what), what)
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        if schema is None or _fits(text, schema):
+            return text
+        if text[:1] in ("{", "["):
+            return parse_json(text, what)
+        return text
+    if schema is not None and not _fits(value, schema) and _fits(text, schema):
+        return text
+    return value
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    from runtime.client.schema import check_schema
+
+    try:
+        check_schema(value, schema, "it")
+    except MessageRejectedError:
+        return False
+    return True
+
+
+def parse_input(given: Sequence[str], schema: Mapping[str, Any] | None = None) -> Arguments:
+    """The arguments of a workflow from all ``--input`` flags; later keywords win.
+
+    Args:
+        schema: JSON schema of the workflow's arguments as an object, if it is known: it tells ``v=1`` the text from
+            ``v=1`` the number.
+
+    Raises:
+        ConfigurationError: an input cannot be understood.
+    """
+    positional: list[Any] | None = None
+    keywords: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if text.startswith("@"):
+            parsed = parse_json(read_text(text[1:], "--input"), f"--input {text}")
+        elif text[:1] in ("{", "["):
+            parsed = parse_json(text, "--input")
+        elif equals and name.isidentifier():
+            parsed = {name: parse_value(value, f"--input {name}", _property(schema, name))}
+        else:
+            raise ConfigurationError(
+                f"expected --input to be NAME=VALUE, a JSON object, a JSON array or @FILE, got {text!r}"
+            )
+        if isinstance(parsed, dict):
+            keywords.update(parsed)
+        elif isinstance(parsed, list) and positional is None:
+            positional = parsed
+        elif isinstance(parsed, list):
+            raise ConfigurationError("expected at most one JSON array as --input")
+        else:
+            raise ConfigurationError(f"expected --input to be a JSON object or array, got {parsed!r}")
+    return positional or [], keywords
+
+
+def _property(schema: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
+    own = (schema or {}).get("properties", {}).get(name)
+    return None if own is None else {**own, "$defs": (schema or {}).get("$defs", {})}
+
+
+def parse_pairs(given: Sequence[str], what: str) -> dict[str, Any]:
+    """``NAME=VALUE`` pairs; a value that is JSON is JSON.
+
+    Raises:
+        ConfigurationError: a pair has no name.
+    """
+    pairs: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise ConfigurationError(f"expected {what} to be NAME=VALUE, got {text!r}")
+        pairs[name] = parse_value(value, what)
+    return pairs
