@@ -56,7 +56,7 @@ class DurableError(Exception):
         data: the facts of this case by name, JSON-compatible.
     """
 
-    code: ClassVar[str] = "DUR5000"
+    code: ClassVar[str] = "DUR0000"
 
     def __init__(self, message: str = "", **data: Any) -> None:
         super().__init__(message)

@@ -51,28 +51,30 @@ def read_text(path: str, what: str) -> str:
         raise ConfigurationError(f"{what} is not UTF-8: {path}: {error}") from error
 
 
-def parse_value(text: str, what: str, schema: Mapping[str, Any] | None = None) -> Any:
+def parse_value(
+    text: str, what: str, schema: Mapping[str, Any] | None = None, *, may_name_file: bool = False
+) -> Any:
     """A value that may be JSON or plain text; the schema decides, where there is one.
 
     JSON is tried first, and what does not fit the schema as JSON is taken as text if that fits. Without a schema
-    everything that is JSON is JSON.
+    everything that is JSON is JSON, and what looks like an attempt at JSON must be.
 
     Args:
-        text: ``v1``, ``1``, ``{"a": 1}``, or ``@file``.
+        text: ``v1``, ``1``, ``{"a": 1}``.
         what: names it in errors.
         schema: JSON schema of the value.
+        may_name_file: ``@file`` means the JSON in that file.
 
     Raises:
         ConfigurationError: it is neither.
     """
-    if text.startswith("@") and len(text) > 1:
+    if may_name_file and text.startswith("@") and len(text) > 1:
         return parse_json(read_text(text[1:], what), what)
     try:
         value = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
-        if schema is None or _fits(text, schema):
-            return text
-        if text[:1] in ("{", "["):
+        looks_like_json = text.lstrip().startswith(("{", "[", '"'))
+        if looks_like_json and (schema is None or not _fits(text, schema)):
             return parse_json(text, what)
         return text
     if schema is not None and not _fits(value, schema) and _fits(text, schema):
@@ -106,7 +108,7 @@ def parse_input(given: Sequence[str], schema: Mapping[str, Any] | None = None) -
         name, equals, value = text.partition("=")
         if text.startswith("@"):
             parsed = parse_json(read_text(text[1:], "--input"), f"--input {text}")
-        elif text[:1] in ("{", "["):
+        elif text.lstrip()[:1] in ("{", "["):
             parsed = parse_json(text, "--input")
         elif equals and name.isidentifier():
             parsed = {name: parse_value(value, f"--input {name}", _property(schema, name))}

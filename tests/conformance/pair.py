@@ -13,21 +13,28 @@ from runtime.store.protocol import Store
 from runtime.store.row import InboxRow
 
 
-class Both:
-    """The model and the store under test, asked the same questions on one event loop."""
+class Pair:
+    """A model and a store under test on one event loop, with one worker that lives.
 
-    def __init__(self, directory: str) -> None:
+    Args:
+        model: what the other is compared with.
+        tested: the other.
+        worker_id: who lives; every other owner is dead.
+    """
+
+    def __init__(self, model: Store, tested: Store, worker_id: str) -> None:
         self._runner = asyncio.Runner()
-        self.model = MemoryStore()
-        self.tested = SqliteStore(Path(directory) / "durable.db")
+        self.model = model
+        self.tested = tested
         self._leases = []
         for store in (self.model, self.tested):
             self._run(store.open())
-            self._leases.append(self._run(store.join(worker_row("alive"), 1000)))
+            self._leases.append(self._run(store.join(worker_row(worker_id), 1000)))
 
     def close(self) -> None:
         for lease in self._leases:
             self._run(lease.end())
+        self._run(self.model.close())
         self._run(self.tested.close())
         self._runner.close()
 

@@ -6,8 +6,7 @@ ids are the store's own business and are matched by position.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,13 +24,12 @@ from conformance.build import (
     question,
     task,
     update,
-    worker_row,
 )
+from conformance.pair import Pair
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from durable.errors import CallerError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, Recorder
 from runtime.store.memory import MemoryStore
@@ -76,7 +74,7 @@ class StoreComparison(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = TemporaryDirectory()
-        self.both = Both(self.directory.name)
+        self.both = Pair(MemoryStore(), SqliteStore(Path(self.directory.name) / "durable.db"), "alive")
         self.now_us = T0
         self.run_ids: list[str] = []
 

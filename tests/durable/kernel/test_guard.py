@@ -211,6 +211,18 @@ def test_guard_leaves_asyncio_alone():
     assert violation_of(waits) is None
 
 
+class Resource:
+    def __del__(self):
+        time.time()
+
+
+def test_guard_leaves_finalizers_alone():
+    async def drops():
+        Resource()
+
+    assert violation_of(drops) is None
+
+
 def test_guard_names_workflow_call_line_and_remedy():
     violation = violation_of(reads_module_attribute)
     line = reads_module_attribute.__code__.co_firstlineno + 1
@@ -315,6 +327,23 @@ def test_guard_covers_definitions_made_after_it_was_installed():
         return time.time()
 
     assert violation_of(late).data["operation"] == "time.time()"
+
+
+def test_guard_falls_back_on_wrappers_where_no_tool_is_free(monkeypatch):
+    if hasattr(sys, "monitoring"):
+        monkeypatch.setattr(sys.monitoring, "get_tool", lambda tool: "somebody")
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
+    fallback = guard.Guard()
+    monkeypatch.setattr(sys, "addaudithook", lambda hook: None)
+    namespace = {"time": time}
+    exec("async def deploy(): return time.time()", namespace)
+    fallback.watch(namespace["deploy"], "deploy")
+    fallback.settle()
+    simulated = SimulatedRun()
+    simulated.spawn(namespace["deploy"]())
+    with pytest.raises(DeterminismError, match="workflow 'deploy' called time"):
+        simulated.drain()
+    fallback.exempt(helper)
 
 
 def test_guard_leaves_another_profiler_alone():

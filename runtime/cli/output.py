@@ -1,0 +1,135 @@
+"""What commands print: JSON for programs, aligned text for pipes and files, rich text on a terminal.
+
+Results go to standard output, remarks to standard error, so that a pipe gets only results.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+Cell = str | tuple[str, str]
+"""A text, or a text and the name of its style."""
+
+STYLES: Final = {
+    "completed": "green",
+    "done": "green",
+    "failed": "red",
+    "terminated": "red",
+    "stuck": "bold red",
+    "cancelled": "yellow",
+    "paused": "yellow",
+    "waiting": "cyan",
+    "running": "blue",
+    "pending": "blue",
+    "dim": "dim",
+    "strong": "bold",
+}
+"""Styles by meaning; the statuses of runs are meanings."""
+
+
+class Output:
+    """Where a command's words go.
+
+    Args:
+        as_json: the user asked for JSON.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+
+    @cached_property
+    def is_rich(self) -> bool:
+        """Whether standard output is a terminal for rich text."""
+        if self.as_json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+            return False
+        return find_spec("rich") is not None
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output as rich sees it."""
+        from rich.console import Console
+
+        return Console(highlight=False, emoji=False, markup=False)
+
+    # -- for programs -------------------------------------------------------------------------------------
+
+    def data(self, value: Any) -> None:
+        """Print one JSON document."""
+        print(_json(value, indent=2))
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Print one line of a stream of JSON objects."""
+        print(_json({"event": name, **fields}), flush=True)
+
+    # -- for people ---------------------------------------------------------------------------------------
+
+    def line(self, *cells: Cell) -> None:
+        """Print one line of result."""
+        if self.is_rich:
+            self.console.print(rich_text(*cells), soft_wrap=True)
+        else:
+            print(plain_text(*cells), flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a remark to standard error; programs do not get it."""
+        if not self.as_json:
+            print(text, file=sys.stderr, flush=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """Print rows under their headings."""
+        if self.is_rich:
+            self._rich_table(columns, rows)
+            return
+        texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+        widths = [max(len(row[index]) for row in [list(columns), *texts]) for index in range(len(columns))]
+        for row in [[column.upper() for column in columns], *texts]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def _rich_table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(column.upper(), no_wrap=index == 0, overflow="fold")
+        for row in rows:
+            table.add_row(*(rich_text(cell) for cell in row))
+        self.console.print(table)
+
+
+def plain_text(*cells: Cell) -> str:
+    """Cells without their styles."""
+    return "".join(cell if isinstance(cell, str) else cell[0] for cell in cells)
+
+
+def rich_text(*cells: Cell) -> Text:
+    """Cells with their styles."""
+    from rich.text import Text
+
+    text = Text()
+    for cell in cells:
+        if isinstance(cell, str):
+            text.append(cell)
+        else:
+            text.append(cell[0], STYLES.get(cell[1], cell[1]))
+    return text
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    from pydantic_core import to_json
+
+    return to_json(value, indent=indent, inf_nan_mode="constants").decode()
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """One line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -1,0 +1,130 @@
+"""From flags to a client on a store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from durable.errors import ConfigurationError, RunNotFoundError
+from runtime.cli.output import Output
+
+if TYPE_CHECKING:
+    from durable.codec import PayloadCodec
+    from runtime.client.client import Client
+    from runtime.client.handle import RunHandle
+    from runtime.store.protocol import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the shared flags of a command say.
+
+    Attributes:
+        store_url: ``--store``.
+        codecs: ``--codecs``.
+        as_json: ``--json``.
+        by: ``--by``.
+    """
+
+    store_url: str | None = None
+    codecs: str | None = None
+    as_json: bool = False
+    by: str | None = None
+
+    @cached_property
+    def output(self) -> Output:
+        """Where words go."""
+        return Output(as_json=self.as_json)
+
+    @property
+    def actor(self) -> str | None:
+        """The principal of ``--by``."""
+        from runtime.client.people import principal
+
+        return None if self.by is None else principal(self.by)
+
+    def open_store(self) -> Store:
+        """The store, not yet connected."""
+        from runtime.store.url import open_store
+
+        return open_store(self.store_url)
+
+    def load_codecs(self) -> Sequence[PayloadCodec]:
+        """The payload codecs that ``--codecs`` names.
+
+        Raises:
+            ConfigurationError: there are none of that name.
+        """
+        if self.codecs is None:
+            return ()
+        from runtime.cli.target import load_attribute
+
+        codecs = load_attribute(self.codecs, "--codecs")
+        if not isinstance(codecs, Sequence) or not all(hasattr(codec, "encode") for codec in codecs):
+            raise ConfigurationError(f"expected {self.codecs} to be a list of payload codecs, got {codecs!r}")
+        return codecs
+
+    def run(self, work: Callable[[Client], Awaitable[T]], *, creates: bool = False) -> T | None:
+        """Do the work of a command with a connected client.
+
+        Args:
+            work: gets the client.
+            creates: make the store if there is none; otherwise nothing is done then, and None returned.
+        """
+        return asyncio.run(self._run(work, creates))
+
+    async def _run(self, work: Callable[[Client], Awaitable[T]], creates: bool) -> T | None:
+        from runtime.client.client import Client
+
+        codecs = self.load_codecs()
+        store = self.open_store()
+        if not creates and is_missing(store):
+            return None
+        try:
+            async with Client(store, codecs=codecs, actor=self.actor) as client:
+                return await work(client)
+        finally:
+            await store.close()
+
+    def with_run(self, run_id: str, work: Callable[[Client, RunHandle[Any]], Awaitable[T]]) -> T:
+        """Do the work of a command that is about one run.
+
+        Raises:
+            RunNotFoundError: saying which store was searched.
+        """
+
+        async def find(client: Client) -> tuple[T]:
+            return (await work(client, await find_run(client, run_id)),)
+
+        done = self.run(find)
+        if done is None:
+            url = self.open_store().url
+            raise RunNotFoundError(f"no run {run_id!r}: there is no store at {url}", workflow_id=run_id)
+        return done[0]
+
+
+def is_missing(store: Store) -> bool:
+    """Whether the store is a file that nobody has made yet."""
+    from runtime.store.sqlite import SqliteStore
+
+    return isinstance(store, SqliteStore) and not store.path.exists()
+
+
+async def find_run(client: Client, run_id: str) -> RunHandle[Any]:
+    """The handle of a run by its workflow id, else by its run id.
+
+    Raises:
+        RunNotFoundError: saying which store was searched.
+    """
+    row = await client.store.get_run(run_id) if run_id else None
+    if row is not None:
+        return client.get(row.workflow_id)
+    row = await client.store.get_run_by_id(run_id)
+    if row is not None:
+        return client.get(row.workflow_id, row.run_id)
+    raise RunNotFoundError(f"no run {run_id!r} in {client.store.url}; see: durable list", workflow_id=run_id)

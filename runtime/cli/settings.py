@@ -1,0 +1,97 @@
+"""``[tool.durable]`` of pyproject.toml: the defaults below ``DURABLE_*`` variables and flags.
+
+It is the file of the nearest directory, from the working directory upwards, that has the table; relative paths in it
+count from there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from durable.errors import ConfigurationError
+
+_PARAMETERS: Final[dict[str, tuple[str, type]]] = {
+    "store": ("store", str),
+    "actor": ("by", str),
+    "codecs": ("codecs", str),
+    "targets": ("targets", list),
+    "queues": ("queue", list),
+    "max_concurrent_steps": ("max_concurrent_steps", int),
+    "grace": ("grace", str),
+    "log_level": ("log_level", str),
+    "log_format": ("log_format", str),
+}
+"""Settings, the parameters of commands that they are defaults of, and their types."""
+
+_TYPES: Final = {str: "a text", int: "a whole number", list: "a list of texts"}
+
+
+def find_settings(start: Path | None = None) -> dict[str, Any]:
+    """Defaults by name of the parameter.
+
+    Args:
+        start: where to begin; the working directory by default.
+
+    Raises:
+        ConfigurationError: the file is no TOML, or a setting is unknown or of the wrong type.
+    """
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        table = _table(file) if file.is_file() else None
+        if table is not None:
+            return _defaults(table, file)
+    return {}
+
+
+def _table(file: Path) -> dict[str, Any] | None:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from error
+    if "durable" not in text:
+        return None
+    try:
+        tool = tomllib.loads(text).get("tool", {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{file} is not TOML: {error}") from error
+    table = tool.get("durable") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise ConfigurationError(f"expected [tool.durable] in {file} to be a table, got {table!r}")
+    return table
+
+
+def _defaults(table: dict[str, Any], file: Path) -> dict[str, Any]:
+    defaults: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in _PARAMETERS:
+            close = difflib.get_close_matches(name, _PARAMETERS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(_PARAMETERS)
+            raise ConfigurationError(f"unknown setting {name!r} in [tool.durable] of {file}{hint} (known: {known})")
+        parameter, kind = _PARAMETERS[name]
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not fits or (kind is list and not all(isinstance(item, str) for item in value)):
+            raise ConfigurationError(f"expected tool.durable.{name} in {file} to be {_TYPES[kind]}, got {value!r}")
+        defaults[parameter] = value
+    if "store" in defaults:
+        defaults["store"] = _anchored(defaults["store"], file.parent)
+    if "targets" in defaults:
+        defaults["targets"] = [_anchored_target(target, file.parent) for target in defaults["targets"]]
+    return defaults
+
+
+def _anchored(url: str, folder: Path) -> str:
+    """The URL of a SQLite store with its path counted from ``folder``."""
+    path = url.removeprefix("sqlite:///")
+    if path == url or path.startswith("/"):
+        return url
+    return f"sqlite:///{str(folder).replace('%', '%25')}/{path}"
+
+
+def _anchored_target(target: str, folder: Path) -> str:
+    location, colon, name = target.partition(":")
+    return f"{folder / location}{colon}{name}" if location.endswith((".py", ".yaml", ".yml")) else target

@@ -1,0 +1,109 @@
+"""Targets of commands: loading code, saying clearly what is wrong with it, choosing the workflow that is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from durable.codec import record_exception
+from durable.errors import ConfigurationError, DurableError
+from durable.step import StepDefinition
+from durable.workflow import WorkflowDefinition
+from runtime.client.fault import read_fault
+from runtime.target import load_target, steps_of, workflows_of
+
+
+@dataclass(slots=True)
+class Code:
+    """What targets hold.
+
+    Attributes:
+        named: the workflows that were named by ``:workflow``.
+    """
+
+    modules: list[ModuleType] = field(default_factory=list)
+    workflows: list[WorkflowDefinition[..., Any]] = field(default_factory=list)
+    steps: list[StepDefinition[..., Any]] = field(default_factory=list)
+    named: list[WorkflowDefinition[..., Any]] = field(default_factory=list)
+
+
+def load(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] | None]:
+    """As ``load_target``; what the code raises while it is imported is told with the user's line first.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    try:
+        return load_target(target)
+    except DurableError:
+        raise
+    except SyntaxError as error:
+        message = f"{target} cannot be loaded: {error.msg} at {error.filename}:{error.lineno}"
+        raise ConfigurationError(message) from error
+    except SystemExit as error:
+        raise ConfigurationError(
+            f"{target} ends the program while it is imported; put that below: if __name__ == '__main__'"
+        ) from error
+    except Exception as error:
+        fault = read_fault(record_exception(error))
+        where = f" at {fault.where}" if fault.where else ""
+        raise ConfigurationError(f"{target} cannot be loaded: {fault}{where}") from error
+
+
+def load_all(targets: list[str]) -> Code:
+    """Everything that a worker serves.
+
+    Raises:
+        ConfigurationError: a target cannot be loaded, or holds neither workflow nor step.
+    """
+    code = Code()
+    for target in targets:
+        module, chosen = load(target)
+        found = {chosen.name: chosen} if chosen is not None else workflows_of(module)
+        steps = steps_of(module)
+        if not found and not steps:
+            raise ConfigurationError(f"{target} has neither workflows nor steps; decorate functions with @workflow or @step")
+        code.modules.append(module)
+        code.workflows.extend(found.values())
+        code.steps.extend(steps.values())
+        if chosen is not None:
+            code.named.append(chosen)
+    return code
+
+
+def load_one(target: str) -> tuple[Code, WorkflowDefinition[..., Any]]:
+    """A target's code, and the workflow to run: the one that is named, or the only one.
+
+    Raises:
+        ConfigurationError: there is none, or there are several; the message lists them.
+    """
+    module, chosen = load(target)
+    known = workflows_of(module)
+    code = Code([module], list(known.values()), list(steps_of(module).values()))
+    if chosen is not None:
+        if chosen.name not in known:
+            code.workflows.append(chosen)
+        return code, chosen
+    own = {name: one for name, one in known.items() if one.fn.__module__ == module.__name__} or known
+    if len(own) == 1:
+        return code, next(iter(own.values()))
+    if not own:
+        raise ConfigurationError(f"{target} has no workflow; decorate an async function with @workflow")
+    names = ", ".join(f"{target}:{one.fn.__name__}" for one in own.values())
+    raise ConfigurationError(f"{target} has several workflows; name one: {names}")
+
+
+def load_attribute(reference: str, what: str) -> Any:
+    """The object that ``module:name`` or ``file.py:name`` names.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    location, colon, name = reference.partition(":")
+    if not colon or not name:
+        raise ConfigurationError(f"expected {what} to be MODULE:NAME, got {reference!r}")
+    module, _ = load(location)
+    if not hasattr(module, name):
+        raise ConfigurationError(f"{location} has no {name!r}")
+    return getattr(module, name)
