@@ -70,7 +70,10 @@ def load_target(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] |
     if not attribute:
         return module, None
     value = getattr(module, attribute, None)
-    if not isinstance(value, WorkflowDefinition):
+    if value is not None and not isinstance(value, WorkflowDefinition):
+        kind = "a step" if isinstance(value, StepDefinition) else f"a {type(value).__name__}"
+        raise ConfigurationError(f"{attribute!r} in {location} is {kind}, not a workflow; decorate it with @workflow")
+    if value is None:
         names = ", ".join(sorted(workflows_of(module))) or "none"
         raise ConfigurationError(f"{location} has no workflow {attribute!r} (workflows: {names})")
     return module, value

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from durable.codec import record_exception
 from durable.errors import ConfigurationError, DurableError
 from durable.step import StepDefinition
 from durable.workflow import WorkflowDefinition
 from runtime.client.fault import read_fault
-from runtime.target import load_target, steps_of, workflows_of
+from runtime.target import load_target
+
+D = TypeVar("D", WorkflowDefinition[..., Any], StepDefinition[..., Any])
 
 
 @dataclass(slots=True)
 class Code:
-    """What targets hold.
-
-    Attributes:
-        named: the workflows that were named by ``:workflow``.
-    """
+    """What targets hold."""
 
     modules: list[ModuleType] = field(default_factory=list)
     workflows: list[WorkflowDefinition[..., Any]] = field(default_factory=list)
     steps: list[StepDefinition[..., Any]] = field(default_factory=list)
-    named: list[WorkflowDefinition[..., Any]] = field(default_factory=list)
 
 
 def load(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] | None]:
@@ -51,6 +48,12 @@ def load(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] | None]:
         raise ConfigurationError(f"{target} cannot be loaded: {fault}{where}") from error
 
 
+def definitions(module: ModuleType, kind: type[D]) -> list[D]:
+    """The workflows or steps among a module's names, each function once; two of one name are both there."""
+    found = {id(value.fn): value for value in reversed(list(vars(module).values())) if isinstance(value, kind)}
+    return list(reversed(found.values()))
+
+
 def load_all(targets: list[str]) -> Code:
     """Everything that a worker serves.
 
@@ -60,15 +63,13 @@ def load_all(targets: list[str]) -> Code:
     code = Code()
     for target in targets:
         module, chosen = load(target)
-        found = {chosen.name: chosen} if chosen is not None else workflows_of(module)
-        steps = steps_of(module)
+        found = [chosen] if chosen is not None else definitions(module, WorkflowDefinition)
+        steps = definitions(module, StepDefinition)
         if not found and not steps:
             raise ConfigurationError(f"{target} has neither workflows nor steps; decorate functions with @workflow or @step")
         code.modules.append(module)
-        code.workflows.extend(found.values())
-        code.steps.extend(steps.values())
-        if chosen is not None:
-            code.named.append(chosen)
+        code.workflows.extend(found)
+        code.steps.extend(steps)
     return code
 
 
@@ -79,18 +80,16 @@ def load_one(target: str) -> tuple[Code, WorkflowDefinition[..., Any]]:
         ConfigurationError: there is none, or there are several; the message lists them.
     """
     module, chosen = load(target)
-    known = workflows_of(module)
-    code = Code([module], list(known.values()), list(steps_of(module).values()))
+    known = definitions(module, WorkflowDefinition)
+    code = Code([module], known, definitions(module, StepDefinition))
     if chosen is not None:
-        if chosen.name not in known:
-            code.workflows.append(chosen)
         return code, chosen
-    own = {name: one for name, one in known.items() if one.fn.__module__ == module.__name__} or known
+    own = [one for one in known if one.fn.__module__ == module.__name__] or known
     if len(own) == 1:
-        return code, next(iter(own.values()))
+        return code, own[0]
     if not own:
         raise ConfigurationError(f"{target} has no workflow; decorate an async function with @workflow")
-    names = ", ".join(f"{target}:{one.fn.__name__}" for one in own.values())
+    names = ", ".join(f"{target}:{one.fn.__name__}" for one in own)
     raise ConfigurationError(f"{target} has several workflows; name one: {names}")
 
 

@@ -7,11 +7,7 @@ import pytest
 
 from runtime.store.memory import MemoryStore
 from runtime.store.protocol import Store
-
-try:
-    from runtime.store.sqlite import SqliteStore
-except ImportError:
-    SqliteStore = None
+from runtime.store.sqlite import SqliteStore
 
 
 def _memory(directory: Path) -> Callable[[], Store]:
@@ -24,8 +20,6 @@ def _sqlite(directory: Path) -> Callable[[], Store]:
 
 
 FACTORIES = {"memory": _memory, "sqlite": _sqlite}
-if SqliteStore is None:
-    del FACTORIES["sqlite"]
 
 
 @pytest.fixture(params=FACTORIES)

@@ -1,0 +1,177 @@
+"""The table of commands, and the way from the arguments of the process to one of them.
+
+Only the module of the command that is asked for is imported, and its body imports the engine only when it runs: help
+must not wait for what it does not need.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from runtime.cli.exitcode import MEANINGS, ExitCode
+
+
+class Entry(NamedTuple):
+    """Where a command is.
+
+    Attributes:
+        module, function: the code.
+        panel: the group under which help lists it.
+    """
+
+    module: str
+    function: str
+    panel: str
+
+
+RUNNING: Final = "Running workflows"
+LOOKING: Final = "Looking"
+TALKING: Final = "Talking to runs"
+STEERING: Final = "Steering runs"
+KEEPING: Final = "Keeping house"
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "run": Entry("run", "run", RUNNING),
+    "worker": Entry("worker", "worker", RUNNING),
+    "start": Entry("start", "start", RUNNING),
+    "init": Entry("project", "init", RUNNING),
+    "list": Entry("look", "list_runs", LOOKING),
+    "show": Entry("look", "show", LOOKING),
+    "status": Entry("look", "show", LOOKING),
+    "history": Entry("look", "history", LOOKING),
+    "logs": Entry("look", "logs", LOOKING),
+    "inbox": Entry("look", "inbox", LOOKING),
+    "signal": Entry("message", "signal", TALKING),
+    "query": Entry("message", "query", TALKING),
+    "update": Entry("message", "update", TALKING),
+    "answer": Entry("message", "answer", TALKING),
+    "approve": Entry("message", "approve", TALKING),
+    "reject": Entry("message", "reject", TALKING),
+    "cancel": Entry("steer", "cancel", STEERING),
+    "terminate": Entry("steer", "terminate", STEERING),
+    "pause": Entry("steer", "pause", STEERING),
+    "resume": Entry("steer", "resume", STEERING),
+    "retry": Entry("steer", "retry", STEERING),
+    "rollback": Entry("steer", "rollback", STEERING),
+    "purge": Entry("house", "purge", KEEPING),
+    "backup": Entry("house", "backup", KEEPING),
+    "bench": Entry("house", "bench", KEEPING),
+    "version": Entry("house", "version", KEEPING),
+}
+
+ALIASES: Final = {"status": "show"}
+"""Second names of commands."""
+
+_COMPLETE: Final = "_DURABLE_COMPLETE"
+
+EPILOG: Final = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."
+
+
+def run_app(args: Sequence[str]) -> None:
+    """Run the command that these arguments name, and exit."""
+    wanted = next((arg for arg in args if not arg.startswith("-")), None)
+    names = [wanted] if wanted in COMMANDS and _COMPLETE not in os.environ else COMMANDS
+    build_app(names)(args=list(args), prog_name="durable")
+
+
+def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The application with these commands."""
+    app = typer.Typer(
+        name="durable",
+        help="Durable execution: workflows that survive crashes, restarts and weeks of waiting.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_begin)
+    for name in names:
+        entry = COMMANDS[name]
+        function = getattr(import_module(f"runtime.cli.{entry.module}"), entry.function)
+        alias = ALIASES.get(name)
+        app.command(
+            name, rich_help_panel=entry.panel, help=f"The same as {alias}." if alias is not None else None
+        )(_guarded(function))
+    return app
+
+
+def _begin(
+    ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+) -> None:
+    if version:
+        from runtime.cli.house import own_version
+
+        print(own_version())
+        raise typer.Exit
+    load_own_packages()
+
+
+def load_own_packages() -> None:
+    """Import ``durable`` and ``runtime`` from where this file is, whatever lies in the working directory.
+
+    From then on both names are taken, and a ``durable.py`` beside the user's code cannot come in between.
+    """
+    home = str(Path(__file__).resolve().parents[2])
+    sys.path.insert(0, home)
+    try:
+        import durable  # noqa: F401
+        import runtime  # noqa: F401
+    finally:
+        sys.path.remove(home)
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., None]:
+    """The command with its exceptions told as messages and exit codes."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        raise typer.Exit(_leave(_call(function, args, kwargs)))
+
+    return command
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    from durable.errors import DeterminismError, DurableError
+    from runtime.cli.failure import exit_code_of, report
+
+    try:
+        return int(function(*args, **kwargs) or ExitCode.OK)
+    except (DurableError, DeterminismError) as error:
+        report(error, as_json=bool(kwargs.get("as_json")))
+        return exit_code_of(error)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read our output has gone, as head does
+            raise
+        return _give_up()
+    except Exception:  # noqa: BLE001 - a fault of ours must not look like a failed run
+        return _give_up()
+
+
+def _give_up() -> int:
+    import traceback
+
+    traceback.print_exc()
+    print("This is a fault of durable; please report it.", file=sys.stderr)
+    return ExitCode.INTERNAL
+
+
+def _leave(code: int) -> int:
+    """End the process now if a step still runs in a thread: nobody can stop it, and nobody waits for it any more."""
+    import threading
+
+    main = threading.main_thread()
+    if any(not thread.daemon and thread is not main for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
