@@ -8,8 +8,8 @@ every machine.
     {"type": ["app", "CardDeclined"], "rebuilds": true, "args": ["4000"], "state": {"limit": 10},
      "message": "4000", "traceback": "...", "notes": [...], "cause": {...} or null, "leaves": [...]}
 
-Only subclasses of ``Exception`` rebuild, and neither ``StopIteration`` nor ``StopAsyncIteration``, which
-mean something else where they arrive. An exception is made as its own pickling would make it, by its class
+Only subclasses of ``Exception`` rebuild, and none that means something else where it arrives: ``StopIteration`` and
+``StopAsyncIteration``, and ``RecursionError`` and ``MemoryError``, which in a workflow are its interpreter's (L8). An exception is made as its own pickling would make it, by its class
 with its arguments and then its attributes; attributes that JSON cannot hold are left out and named in a
 note.
 """
@@ -40,7 +40,7 @@ MAX_NOTES: Final = 20
 _OUR_PACKAGES: Final = ("durable", "runtime", "asyncio", "anyio", "concurrent")
 """Frames of these packages say nothing about the user's code; kept only if there are no others."""
 
-_NEVER_REBUILT: Final = (StopIteration, StopAsyncIteration)
+_NEVER_REBUILT: Final = (StopIteration, StopAsyncIteration, RecursionError, MemoryError)
 
 _REMOTE: Final = "Traceback where it was raised (most recent call last):\n"
 

@@ -14,8 +14,14 @@ _LIMIT = 3
 
 
 def waiting_for(run: Replayer) -> str | None:
-    """The open operations of a run as a person would say them, the first three; None if nothing is open."""
-    parts: list[str] = []
+    """What a run waits for as a person would say it, the first three; None if nothing is open.
+
+    Messages come first: children are open as well when nobody awaits them, and there may be many.
+    """
+    mailbox = run.mailbox
+    parts = [f"signal {name!r}" for name, queue in mailbox.waiting.items() if any(not f.done() for f, _ in queue)]
+    if any(not future.done() for _, future in mailbox.conditions):
+        parts.append("a condition")
     for waiter in run.open.values():
         if waiter.done():
             continue
@@ -33,10 +39,6 @@ def waiting_for(run: Replayer) -> str | None:
             parts.append(f"step {command.name!r}" + (f" on queue {queue!r}" if queue else ""))
         elif isinstance(command, SendMessage):
             parts.append(f"delivery to {command.workflow_id!r}")
-    mailbox = run.mailbox
-    parts.extend(f"signal {name!r}" for name, queue in mailbox.waiting.items() if any(not f.done() for f, _ in queue))
-    if any(not future.done() for _, future in mailbox.conditions):
-        parts.append("a condition")
     if not parts:
         return None
     more = f" and {len(parts) - _LIMIT} more" if len(parts) > _LIMIT else ""

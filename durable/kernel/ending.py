@@ -69,6 +69,7 @@ class Ending:
         self._undoing: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._cancelled: set[asyncio.Task[Any]] = set()
+        self._closes_generators = False
         self._shielded: set[asyncio.Task[Any]] = set()
 
     @property
@@ -119,6 +120,10 @@ class Ending:
                 self._cancelled.add(task)
                 cancelled = task.cancel("the workflow has ended") or cancelled
         if cancelled:
+            return True
+        if not self._closes_generators and run.loop.holds_generators():
+            self._closes_generators = True
+            run.loop.spawn(run.loop.shutdown_asyncgens(), name="generators")
             return True
         run.close_tasks(self._shielded)
         return False

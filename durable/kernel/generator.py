@@ -7,7 +7,7 @@ finished.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -33,6 +33,10 @@ class Generators:
         if len(held) > self._sweep_at:
             held[:] = [each for each in held if each.ag_frame is not None]
             self._sweep_at = 2 * len(held) + FIRST_SWEEP
+
+    def __iter__(self) -> Iterator[Any]:
+        """The held ones, finished or not."""
+        return iter(self._held)
 
     def take(self) -> Any:
         """Give away the newest one that is not finished, or None."""

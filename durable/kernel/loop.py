@@ -297,6 +297,10 @@ class KernelLoop(ClosedOutside):
         """Return the tasks that are not done, oldest first."""
         return [task for task in self._tasks.values() if not task.done()]
 
+    def holds_generators(self) -> bool:
+        """Tell whether generators were begun and left."""
+        return any(generator.ag_frame is not None for generator in self._generators)
+
     async def shutdown_asyncgens(self) -> None:
         """Close the generators that were begun and left, newest first: the last that a run's tasks do."""
         while (generator := self._generators.take()) is not None:

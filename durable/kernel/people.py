@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel
-
 from durable.codec import value_codec
 from durable.commands import AskQuestion
 from durable.errors import DefinitionError
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
 APPROVAL: Final = "approval"
 
 
-class Verdict(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """A person's yes or no, as it is sent."""
 
     approved: bool

@@ -23,8 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pydantic import BaseModel
-
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import CancelTimer, CloseRun, Command, StartChild, StartTimer
 from durable.context import Context
@@ -216,6 +214,9 @@ class Replayer:
             self.loop.leave()
             self._blobs = {}
         activation.blobs = self.envelope.take_blobs()
+        for message, error in self.loop.complaints:
+            self.logs.append(("WARNING", f"{message}: {error!r}" if error is not None else message))
+        self.loop.complaints.clear()
         activation.logs, self.logs = self.logs, []
         return activation
 
@@ -641,7 +642,7 @@ class Replayer:
 
     def seal_any(self, value: Any) -> str:
         """The envelope of a value of no declared type: JSON as it is, models by their own class."""
-        codec = value_codec(type(value) if isinstance(value, BaseModel) else Any)
+        codec = value_codec(type(value) if hasattr(type(value), "__pydantic_serializer__") else Any)
         return self.seal(codec.encode(value), codec.has_secrets)[0]
 
     def record(self, error: BaseException) -> str:

@@ -79,8 +79,24 @@ EPILOG: Final = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text
 def run_app(args: Sequence[str]) -> None:
     """Run the command that these arguments name, and exit."""
     wanted = next((arg for arg in args if not arg.startswith("-")), None)
-    names = [wanted] if wanted in COMMANDS and _COMPLETE not in os.environ else COMMANDS
-    build_app(names)(args=list(args), prog_name="durable")
+    if wanted not in COMMANDS or _COMPLETE in os.environ:
+        build_app()(args=list(args), prog_name="durable")
+    needs_help = not {"--help", "-h"}.isdisjoint(args)
+    defaults = {} if needs_help else _read_settings(as_json="--json" in args)
+    build_app([wanted])(args=list(args), prog_name="durable", default_map={wanted: defaults})
+
+
+def _read_settings(*, as_json: bool) -> dict[str, Any]:
+    load_own_packages()
+    from durable.errors import ConfigurationError
+    from runtime.cli.failure import exit_code_of, report
+    from runtime.cli.settings import find_settings
+
+    try:
+        return find_settings()
+    except ConfigurationError as error:
+        report(error, as_json=as_json)
+        sys.exit(exit_code_of(error))
 
 
 def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
@@ -94,7 +110,7 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         rich_markup_mode="rich" if sys.stdout.isatty() else None,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
-    app.callback()(_begin)
+    app.callback(invoke_without_command=True)(_begin)
     for name in names:
         entry = COMMANDS[name]
         function = getattr(import_module(f"runtime.cli.{entry.module}"), entry.function)
@@ -106,14 +122,13 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
 
 
 def _begin(
-    ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from runtime.cli.house import own_version
 
         print(own_version())
         raise typer.Exit
-    load_own_packages()
 
 
 def load_own_packages() -> None:

@@ -68,9 +68,16 @@ class QueryAnswerer:
         except (Exception, DeterminismError) as error:  # noqa: BLE001 - a failing query fails only the query
             state, reply = "failed", record_exception(error)
         finally:
-            if is_own and replayer is not None:
-                replayer.evict()
+            if replayer is not None and (is_own or replayer.loop.tainted):
+                self._forget(row, replayer)
         await engine.store.reply(query.query_id, state, reply)
+
+    def _forget(self, row: RunRow, replayer: Replayer) -> None:
+        """Evict a replayer that was made for a query, or that a query may have changed before it was refused."""
+        held = self._engine.held.get(row.run_id)
+        if held is not None and held.replayer is replayer:
+            held.replayer = None
+        replayer.evict()
 
     async def _replayer(self, row: RunRow) -> tuple[Replayer | None, bool]:
         """A replayer at the committed end of the run's history, and whether it was made for this query."""

@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel
-
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
@@ -393,7 +391,7 @@ class StepRunner:
 
     def beat(self, execution: Execution, details: Any) -> None:
         """A heartbeat, from the loop or from a thread."""
-        codec = value_codec(type(details) if isinstance(details, BaseModel) else Any)
+        codec = value_codec(type(details) if hasattr(type(details), "__pydantic_serializer__") else Any)
         payload = self._envelope.seal(codec.encode(details), secret=codec.has_secrets) if details is not None else execution.heartbeat
         execution.heartbeat = payload
         if execution.cancel_requested or not execution.held.is_ours:

@@ -1,0 +1,114 @@
+"""Keeping house: ``purge``, ``backup``, ``bench``, ``version``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from runtime.cli.options import Json, Store
+
+
+def purge(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="DURATION", help="Runs that ended longer ago than this, like 30d.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Delete ended runs with all that belongs to them; runs whose rollback is not complete stay."""
+    from durable.duration import to_us
+    from runtime.cli.moment import parse_duration
+    from runtime.cli.session import Session
+    from runtime.client.client import Client
+    from runtime.store.row import RunFilter
+
+    session = Session(store, None, as_json)
+    age = parse_duration(older_than, "--older-than")
+
+    async def work(client: Client) -> int:
+        if not dry_run:
+            return await client.purge(age)
+        before = client.clock.now_us() - to_us(age)
+        return await client.store.count_runs(RunFilter(closed_before_us=before))
+
+    count = session.run(work) or 0
+    url = session.open_store().url
+    if as_json:
+        session.output.data({"store": url, "deleted": 0 if dry_run else count, "matched": count})
+    elif dry_run:
+        session.output.line(f"{count} runs ended more than {older_than} ago in {url}")
+    else:
+        session.output.line(f"deleted {count} runs from {url}")
+
+
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The copy; it must not exist.", show_default=False)],
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Write a consistent copy of the store while others go on writing."""
+    from pathlib import Path
+
+    from durable.errors import StoreError
+    from runtime.cli.session import Session
+    from runtime.client.client import Client
+
+    session = Session(store, None, as_json)
+    target = Path(file).absolute()
+
+    async def work(client: Client) -> bool:
+        await client.store.backup(target)
+        return True
+
+    if session.run(work) is None:
+        raise StoreError(f"there is no store at {session.open_store().url}")
+    if as_json:
+        session.output.data({"file": str(target)})
+    else:
+        session.output.line(f"wrote {target}; open it with --store sqlite:///{target}")
+
+
+def bench(store: Store = None, as_json: Json = False) -> None:
+    """Measure what this machine and disk can do, as ratios to the same rows without the engine."""
+    from runtime.bench import main
+
+    main(store, as_json)
+
+
+def version(as_json: Json = False) -> None:
+    """Show the versions of durable and of what its behaviour depends on."""
+    from runtime.cli.output import Output
+
+    output = Output(as_json=as_json)
+    versions = _versions()
+    if as_json:
+        output.data(versions)
+        return
+    for name, number in versions.items():
+        output.line(f"{name:<10} {number}")
+
+
+def own_version() -> str:
+    """The version of durable."""
+    import importlib.metadata
+
+    return f"durable {importlib.metadata.version('durable')}"
+
+
+def _versions() -> dict[str, Any]:
+    import importlib.metadata
+    import platform
+    import sqlite3
+
+    from durable.history import KERNEL_VERSION
+
+    return {
+        "durable": importlib.metadata.version("durable"),
+        "kernel": KERNEL_VERSION,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        **{name: importlib.metadata.version(name) for name in ("anyio", "pydantic", "typer")},
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,276 @@
+"""Steering runs, one by one or in bulk: ``cancel``, ``terminate``, ``pause``, ``resume``, ``retry``, ``rollback``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runtime.cli.exitcode import ExitCode
+from runtime.cli.options import (
+    Actor,
+    Attribute,
+    By,
+    Json,
+    Prefix,
+    RunId,
+    StartedAfter,
+    StartedBefore,
+    Status,
+    Store,
+    Workflow,
+)
+
+if TYPE_CHECKING:
+    from runtime.cli.filter import Flags
+    from runtime.cli.session import Session
+    from runtime.client.client import Client
+
+RunIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Which runs; without ids, those that the filters select.", show_default=False),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; visible everywhere.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="In bulk: do not ask, after the count.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="In bulk: only count.")]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done with each run.
+
+    Attributes:
+        verb, done: ``cancel``, ``cancelled``.
+        act: does it.
+        statuses: those that make sense, when no status is given in bulk.
+    """
+
+    verb: str
+    done: str
+    act: Callable[[Any], Awaitable[Any]]
+    statuses: tuple[str, ...]
+
+
+def cancel(
+    run_ids: RunIds = None,
+    reason: Reason = "",
+    status: Status = None,
+    workflow: Workflow = None,
+    prefix: Prefix = None,
+    actor: Actor = None,
+    started_after: StartedAfter = None,
+    started_before: StartedBefore = None,
+    attribute: Attribute = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: Store = None,
+    by: By = None,
+    as_json: Json = False,
+) -> int:
+    """Ask runs to cancel: their code may clean up, and what was done is rolled back."""
+    order = Order("cancel", "asked to cancel", lambda run: run.cancel(reason), _open())
+    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+
+
+def terminate(
+    run_ids: RunIds = None,
+    reason: Reason = "",
+    status: Status = None,
+    workflow: Workflow = None,
+    prefix: Prefix = None,
+    actor: Actor = None,
+    started_after: StartedAfter = None,
+    started_before: StartedBefore = None,
+    attribute: Attribute = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: Store = None,
+    by: By = None,
+    as_json: Json = False,
+) -> int:
+    """End runs at once, without their code and without rollback."""
+    order = Order("terminate", "terminated", lambda run: run.terminate(reason), _open())
+    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+
+
+def pause(
+    run_ids: RunIds = None,
+    status: Status = None,
+    workflow: Workflow = None,
+    prefix: Prefix = None,
+    actor: Actor = None,
+    started_after: StartedAfter = None,
+    started_before: StartedBefore = None,
+    attribute: Attribute = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: Store = None,
+    by: By = None,
+    as_json: Json = False,
+) -> int:
+    """Give runs no more turns; steps in flight finish, their results are kept."""
+    order = Order("pause", "asked to pause", lambda run: run.pause(), ("pending", "running", "waiting"))
+    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+
+
+def resume(
+    run_ids: RunIds = None,
+    status: Status = None,
+    workflow: Workflow = None,
+    prefix: Prefix = None,
+    actor: Actor = None,
+    started_after: StartedAfter = None,
+    started_before: StartedBefore = None,
+    attribute: Attribute = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: Store = None,
+    by: By = None,
+    as_json: Json = False,
+) -> int:
+    """Go on with paused or stuck runs."""
+    order = Order("resume", "resumed", lambda run: run.resume(), ("paused", "stuck"))
+    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+
+
+def retry(
+    run_ids: RunIds = None,
+    status: Status = None,
+    workflow: Workflow = None,
+    prefix: Prefix = None,
+    actor: Actor = None,
+    started_after: StartedAfter = None,
+    started_before: StartedBefore = None,
+    attribute: Attribute = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: Store = None,
+    by: By = None,
+    as_json: Json = False,
+) -> int:
+    """Run failed runs again from before the failure; what was done stays done."""
+    order = Order("retry", "retried", lambda run: run.retry(), ("failed",))
+    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+
+
+def rollback(run_id: RunId, store: Store = None, by: By = None, as_json: Json = False) -> None:
+    """Go on with a rollback that failed, from the compensation that failed."""
+    session = _session(store, as_json, by)
+    session.with_run(run_id, lambda _, run: run.rollback())
+    if as_json:
+        session.output.data({"workflow_id": run_id, "done": True})
+    else:
+        session.output.line(f"the rollback of {run_id} goes on with the next worker that serves it")
+
+
+# -- in bulk ----------------------------------------------------------------------------------------------
+
+
+def _session(store: str | None, as_json: bool, by: str | None) -> Session:
+    from runtime.cli.session import Session
+
+    return Session(store, None, as_json, by)
+
+
+def _open() -> tuple[str, ...]:
+    from runtime.cli.filter import OPEN
+
+    return OPEN
+
+
+def _flags(*given: Any) -> Flags:
+    from runtime.cli.filter import Flags
+
+    return Flags(*given)
+
+
+def _carry_out(
+    order: Order, run_ids: list[str] | None, flags: Flags, session: Session, *, yes: bool, dry_run: bool
+) -> int:
+    from durable.errors import ConfigurationError
+
+    if run_ids and flags.is_given:
+        raise ConfigurationError(f"durable {order.verb} takes ids or filters, not both")
+    if run_ids:
+        return _each_named(order, run_ids, session)
+    if not flags.is_given:
+        raise ConfigurationError(
+            f"durable {order.verb} needs to know which runs: give ids, or filters such as --workflow and --status"
+        )
+    return _each_selected(order, flags, session, yes=yes, dry_run=dry_run)
+
+
+def _each_named(order: Order, run_ids: list[str], session: Session) -> int:
+    if len(run_ids) == 1:
+        session.with_run(run_ids[0], lambda _, run: order.act(run))
+        _tell(order, session, [run_ids[0]], {})
+        return ExitCode.OK
+    outcome = session.run(lambda client: _act(order, client, run_ids))
+    done, refused = outcome if outcome is not None else ([], dict.fromkeys(run_ids, "there is no store"))
+    _tell(order, session, done, refused)
+    return ExitCode.REFUSED if refused else ExitCode.OK
+
+
+def _each_selected(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run: bool) -> int:
+    from durable.errors import ConfigurationError
+
+    conditions = flags.conditions(order.statuses)
+
+    async def select(client: Client) -> list[str]:
+        return [summary.run_id async for summary in client.list(**conditions)]
+
+    run_ids = session.run(select) or []
+    url = session.open_store().url
+    session.output.note(f"{len(run_ids)} runs match in {url}")
+    if dry_run or not run_ids:
+        if session.as_json:
+            session.output.data({"store": url, "matched": len(run_ids), "done": [], "refused": {}})
+        return ExitCode.OK
+    if not yes and not _is_confirmed(order, len(run_ids)):
+        raise ConfigurationError(f"nothing was done; to {order.verb} {len(run_ids)} runs without being asked, add --yes")
+    done, refused = session.run(lambda client: _act(order, client, run_ids)) or ([], {})
+    _tell(order, session, done, refused)
+    return ExitCode.REFUSED if refused else ExitCode.OK
+
+
+def _is_confirmed(order: Order, count: int) -> bool:
+    import sys
+
+    return sys.stdin.isatty() and typer.confirm(f"{order.verb} {count} runs?", err=True)
+
+
+async def _act(order: Order, client: Client, run_ids: list[str]) -> tuple[list[str], dict[str, str]]:
+    from durable.errors import CallerError
+    from runtime.cli.session import find_run
+
+    done: list[str] = []
+    refused: dict[str, str] = {}
+    for run_id in run_ids:
+        try:
+            run = await find_run(client, run_id)
+            await order.act(run)
+        except CallerError as error:
+            refused[run_id] = error.message
+        else:
+            done.append(run.workflow_id)
+    return done, refused
+
+
+def _tell(order: Order, session: Session, done: list[str], refused: dict[str, str]) -> None:
+    output = session.output
+    if output.as_json:
+        output.data(
+            {"store": session.open_store().url, "matched": len(done) + len(refused), "done": done, "refused": refused}
+        )
+        return
+    for run_id in done:
+        output.line(f"{order.done}: {run_id}")
+    for run_id, why in refused.items():
+        output.note(f"refused: {run_id}: {why}")
