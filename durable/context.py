@@ -365,24 +365,23 @@ class Context:
         """
         run = self._run
         mailbox = run.mailbox
+        value: T
         taken = mailbox.take(sig)
         if taken is not None:
-            value: T = taken[0]
+            value = taken[0]
             return value
         if timeout is not None and to_us(timeout, "timeout") <= 0:
             raise SignalTimeoutError(f"no signal {sig.name!r} came in time", signal=sig.name)
         future = mailbox.wait(sig)
         try:
             if timeout is None:
-                value, _ = await future
-            elif await self._in_time(future, run.now_us + to_us(timeout), "signal"):
-                value, _ = future.result()
-            else:
+                await future
+            elif not await self._in_time(future, run.now_us + to_us(timeout), "signal"):
                 raise SignalTimeoutError(f"no signal {sig.name!r} came in time", signal=sig.name)
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                mailbox.put_back(future.result()[1])
+            mailbox.put_back(future)
             raise
+        value = mailbox.accept_signal(future)
         return value
 
     async def signals(self, sig: Signal[T]) -> AsyncIterator[T]:
@@ -427,10 +426,12 @@ class Context:
     @property
     def random(self) -> random.Random:
         """A generator seeded per run; use it instead of the ``random`` module."""
+        self._run.check_writable()
         return self._run.random
 
     def uuid4(self) -> uuid.UUID:
         """A random UUID from the run's own generator."""
+        self._run.check_writable()
         return uuid.UUID(int=self._run.random.getrandbits(128), version=4)
 
     def patched(self, id: str) -> bool:  # noqa: A002 - the field's word for it
@@ -442,17 +443,18 @@ class Context:
         run = self._run
         known = run.patches.get(id)
         if known is None:
-            known = run.patches[id] = not run.is_replaying or run.is_recorded_patch(id)
+            known = not run.is_replaying or run.is_recorded_patch(id)
             if known:
                 run.issue(MarkPatch(None, id))
+            run.patches[id] = known
         return known
 
     def deprecate_patch(self, id: str) -> None:  # noqa: A002
         """Keep accepting runs that took the new side, once no run is left on the old one."""
         run = self._run
         if id not in run.patches and (not run.is_replaying or run.is_recorded_patch(id)):
-            run.patches[id] = True
             run.issue(MarkPatch(None, id, write_detail(deprecated=True)))
+            run.patches[id] = True
 
     def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End this run and go on as a new one with these arguments and a fresh history.
@@ -462,12 +464,14 @@ class Context:
         Raises:
             ContinueAsNew: to leave the function; catching it changes nothing.
             EncodeError: an argument cannot be recorded.
+            DefinitionError: the run is ending already; it fails, unless it was failing.
         """
         run = self._run
+        run.check_writable()
         arguments = run.definition.arguments
         plain = arguments.encode(args, kwargs)
         payload, _ = run.seal(plain, arguments.has_secrets)
-        if run.ending.successor is None:
+        if not run.is_over:
             run.ending.continue_as_new(plain, payload)
         raise ContinueAsNew
 
@@ -511,9 +515,9 @@ class Context:
             if value is not None and not isinstance(value, (str, int, float, bool)):
                 raise DefinitionError(f"expected attribute {name} to be a text, number or boolean, got {value!r}")
         run = self._run
-        run.attributes.update(attributes)
         detail = write_detail(attributes=attributes)
         run.issue(SetAttributes(run.next_number(), attributes, detail))
+        run.attributes.update(attributes)
 
     # -- about the run ------------------------------------------------------------------------------------
 
@@ -551,5 +555,5 @@ class Stream:
         """Append a JSON-compatible value or pydantic model."""
         run = self._run
         position = run.positions.get(self.name, 0)
-        run.positions[self.name] = position + 1
         run.issue(WriteStream(run.next_number(), self.name, position, run.seal_any(item)))
+        run.positions[self.name] = position + 1

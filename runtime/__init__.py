@@ -1,6 +1,7 @@
-"""Everything with effects: stores, workers, clients, the ``durable`` command. Built on ``durable``, which never imports it.
+"""Everything with effects: stores, workers, clients, the ``durable`` command.
 
-The names below are imported when they are first used, so that ``durable --help`` need not load the engine.
+It is built on ``durable``, which never imports it. The names below are imported when they are first used, so that
+``durable --help`` need not load the engine.
 """
 
 from __future__ import annotations

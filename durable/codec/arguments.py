@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from inspect import Parameter
-from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, Unpack, get_args, get_origin
 
 from pydantic_core import ValidationError, from_json, to_json
@@ -34,11 +33,12 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_KEY: Final = value_codec(str)
 _VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 class _Writer(NamedTuple):
-    """How one argument is written: ``prefix`` is its name with the colon."""
+    """How one argument is written: ``prefix`` is what stands before its value if all before it are given."""
 
     prefix: str
     encode: Callable[[Any], str]
@@ -117,8 +117,10 @@ class ArgumentsCodec:
         plan = self._plan
         try:
             if not kwargs and plan.least <= len(args) <= plan.most:
-                pairs = zip(plan.writers, args)  # noqa: B905 - trailing optional arguments may be left out
-                return "{" + ",".join([writer[0] + writer[1](value) for writer, value in pairs]) + "}"
+                text = ""
+                for (prefix, write, _), value in zip(plan.writers, args):  # noqa: B905 - trailing ones may be left out
+                    text += prefix + write(value)
+                return text + "}" if text else "{}"
             pieces = self._write_by_name(args, kwargs) or self._write_bound(args, kwargs)
             return "{" + ",".join(pieces) + "}"
         except EncodeError:
@@ -132,11 +134,11 @@ class ArgumentsCodec:
             return None
         pieces = []
         used = len(args)
-        for index, (prefix, encode, parameter) in enumerate(plan.writers):
+        for index, (_, encode, parameter) in enumerate(plan.writers):
             if index < len(args):
-                pieces.append(prefix + encode(args[index]))
+                pieces.append(f'"{parameter.name}":{encode(args[index])}')
             elif parameter.name in kwargs and parameter.kind is not Parameter.POSITIONAL_ONLY:
-                pieces.append(prefix + encode(kwargs[parameter.name]))
+                pieces.append(f'"{parameter.name}":{encode(kwargs[parameter.name])}')
                 used += 1
             elif parameter.default is Parameter.empty:
                 return None
@@ -153,7 +155,7 @@ class ArgumentsCodec:
             elif kind is Parameter.VAR_POSITIONAL:
                 pieces.append(f'"{REST}":[{",".join(map(codec.encode, value))}]')
             else:
-                entries = [f"{encode_basestring(key)}:{codec.encode(inner)}" for key, inner in value.items()]
+                entries = [f"{_KEY.encode(key)}:{codec.encode(inner)}" for key, inner in value.items()]
                 pieces.append(f'"{KEYWORDS}":{{{",".join(entries)}}}')
         return pieces
 
@@ -261,7 +263,10 @@ class ArgumentsCodec:
     @cached_property
     def _plan(self) -> _Plan:
         plain = [one for one in self._parameters if one.kind not in _VARIADIC]
-        writers = [_Writer(f'"{one.name}":', self._codecs[one.name].encode, one) for one in plain]
+        writers = [
+            _Writer(f'{"," if index else "{"}"{one.name}":', self._codecs[one.name].encode, one)
+            for index, one in enumerate(plain)
+        ]
         if len(plain) < len(self._parameters):
             return _Plan(writers, 0, -1)
         required = [index for index, one in enumerate(plain, 1) if one.default is Parameter.empty]

@@ -30,6 +30,7 @@ _MAX_DEPTH: Final = 64
 _MAX_SHAPES: Final = 64
 """So many combinations of classes of fields are remembered for a model."""
 
+_STR: Final = frozenset({str})
 _PLAIN: Final = frozenset({str, int, float, bool, NoneType})
 
 _LEAVES: Final[Mapping[str, frozenset[type]]] = {
@@ -37,7 +38,7 @@ _LEAVES: Final[Mapping[str, frozenset[type]]] = {
     "bool": frozenset({bool}),
     "int": frozenset({int}),
     "float": frozenset({float}),
-    "str": frozenset({str}),
+    "str": _STR,
     "bytes": frozenset({bytes}),
     "date": frozenset({dt.date}),
     "timedelta": frozenset({dt.timedelta}),
@@ -78,9 +79,6 @@ def is_plain(value: Any, depth: int = 0) -> bool:
 def is_plain_items(items: Any, depth: int = 0) -> bool:
     """Whether all items are made of exact JSON types only."""
     return _PLAIN.issuperset(map(type, items)) or all(is_plain(item, depth + 1) for item in items)
-
-
-_STR: Final = frozenset({str})
 
 
 def never(_value: Any) -> bool:
@@ -128,7 +126,7 @@ class _Compiler:
         return _is_finite_decimal if schema.keys() <= _NEUTRAL else None
 
     def _enum(self, schema: Schema) -> Form | None:
-        return frozenset({schema["cls"]}) if "missing" not in schema else None
+        return frozenset({schema["cls"]})
 
     def _literal(self, schema: Schema) -> Form | None:
         expected = frozenset((type(value), value) for value in schema["expected"])
@@ -174,12 +172,21 @@ class _Compiler:
     def _named_tuple(self, schema: Schema) -> Form | None:
         return self._tuple_of(schema["cls"], [self._compile(field["schema"]) for field in schema["fields"]])
 
+    def _call(self, schema: Schema) -> Form | None:
+        """A named tuple, as pydantic before 2.14 has it."""
+        if NATIVE_MARK not in schema.get("metadata", ()):
+            return None
+        parameters = schema["arguments_schema"]["arguments_schema"]
+        return self._tuple_of(schema["function"], [self._compile(one["schema"]) for one in parameters])
+
     def _dict(self, schema: Schema) -> Form | None:
         if not schema.keys() <= {"type", "keys_schema", "values_schema", "ref", "metadata", "strict"}:
             return None
         keys = self._compile(schema.get("keys_schema", {"type": "any"}))
+        if keys is is_plain:
+            keys = _STR
         values = self._compile(schema.get("values_schema", {"type": "any"}))
-        if values is None or keys not in (_LEAVES["str"], _LEAVES["int"], _LEAVES["uuid"]):
+        if values is None or keys not in (_STR, _LEAVES["int"], _LEAVES["uuid"]):
             return None
         keys_are_closed, values_are_closed = _all(keys), _all(values)
         return lambda value: type(value) is dict and keys_are_closed(value) and values_are_closed(value.values())
@@ -330,6 +337,7 @@ _COMPILERS: Final[dict[str, Callable[[_Compiler, Schema], Form | None]]] = {
     "frozenset": _Compiler._items,
     "tuple": _Compiler._tuple,
     "named-tuple": _Compiler._named_tuple,
+    "call": _Compiler._call,
     "dict": _Compiler._dict,
     "nullable": _Compiler._nullable,
     "default": _Compiler._default,

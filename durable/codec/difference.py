@@ -92,12 +92,14 @@ def _parts(sent: Any, received: Any) -> Iterable[_Part] | None:
 
 def _entries(sent: Any, received: Any) -> Iterable[_Part]:
     if len(sent) != len(received):
-        for key in [*sent, *received]:
-            if key not in received or key not in sent:
-                yield _place(key), sent.get(key, ABSENT), received.get(key, ABSENT)
-    for (key, value), (other_key, other) in zip(sent.items(), received.items(), strict=False):
-        yield _place(key), key, other_key
-        yield _place(key), value, other
+        key = next(key for key in [*sent, *received] if key not in received or key not in sent)
+        return [(_place(key), sent.get(key, ABSENT), received.get(key, ABSENT))]
+    pairs = zip(sent.items(), received.items(), strict=True)
+    return (
+        (_place(key), one, other)
+        for (key, value), (other_key, other_value) in pairs
+        for one, other in ((key, other_key), (value, other_value))
+    )
 
 
 def _place(key: Any) -> str | int:

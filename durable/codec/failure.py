@@ -9,9 +9,9 @@ every machine.
      "message": "4000", "traceback": "...", "notes": [...], "cause": {...} or null, "leaves": [...]}
 
 Only subclasses of ``Exception`` rebuild, and none that means something else where it arrives: ``StopIteration`` and
-``StopAsyncIteration``, and ``RecursionError`` and ``MemoryError``, which in a workflow are its interpreter's (L8). An exception is made as its own pickling would make it, by its class
-with its arguments and then its attributes; attributes that JSON cannot hold are left out and named in a
-note.
+``StopAsyncIteration``, and ``RecursionError`` and ``MemoryError``, which in a workflow are its interpreter's (L8). An
+exception is made as its own pickling would make it, by its class with its arguments and then its attributes;
+attributes that JSON cannot hold are left out and named in a note.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _locals_of(function: FunctionType) -> Mapping[str, Any]:
 def _annotations(function: FunctionType) -> Mapping[str, Any]:
     try:
         return function.__annotations__
-    except NameError:  # Python 3.14 evaluates them here: they are no texts
+    except NameError:  # pragma: no cover - Python 3.14 evaluates them here: they are no texts
         return {}
 
 

@@ -74,13 +74,15 @@ def lossless(schema: Schema) -> tuple[Schema, bool]:
 class _Rewriter:
     def __init__(self, schema: Schema) -> None:
         self.has_secrets = False
+        self._originals: dict[str, Schema] = {}
         self._hoisted: dict[str, Schema] = {}
         self._only_read = 0  # depth within schemas whose JSON a function of their own writes
         root = schema
         if schema["type"] == "definitions":
             root = schema["schema"]
             # the originals serve look-ups until their turn comes: unions ask only for class and kind
-            self._hoisted.update({one["ref"]: one for one in schema["definitions"]})
+            self._originals.update({one["ref"]: one for one in schema["definitions"]})
+            self._hoisted.update(self._originals)
             for ref, one in list(self._hoisted.items()):
                 self._hoisted[ref] = self._rewrite(one, ())
         root = self._rewrite(root, ())
@@ -96,6 +98,8 @@ class _Rewriter:
         _refuse_foreign_secret(schema, path)
         if _is_sequence(schema):
             return self._rewrite(schema["json_schema"], path)
+        if schema["type"] == "union" and "serialization" not in schema and not self._only_read:
+            schema = {**schema, "choices": union.flatten(schema, self._originals)}
         writes_itself = schema.get("serialization", {}).get("type") == "function-plain"
         self._only_read += writes_itself
         result = {key: self._child(key, value, path) for key, value in schema.items() if key not in _OUTWARD}
@@ -195,7 +199,7 @@ class _Rewriter:
     def _union(self, schema: Schema) -> Schema:
         if "serialization" in schema or self._only_read:
             return schema
-        groups = union.group(union.members(schema, self._hoisted))
+        groups = union.group([one for choice in schema["choices"] for one in union.members(choice, self._hoisted)])
         in_order = schema.get("mode") == "left_to_right"
         if len(groups) == 1 or (union.is_told_by_json(groups) and not in_order):
             return schema
@@ -205,7 +209,8 @@ class _Rewriter:
         """Kept where the tag is a field that all choices have under this name; else told by class."""
         discriminator = schema["discriminator"]
         choices = list(schema["choices"].values())
-        if isinstance(discriminator, str) and all(self._has_field(one, discriminator) for one in choices):
+        is_field = isinstance(discriminator, str) and all(self._has_field(one, discriminator) for one in choices)
+        if is_field or self._only_read:
             return schema
         return self._union({"type": "union", "choices": choices})
 

@@ -60,6 +60,8 @@ def changed(found: Difference, root: Path) -> EncodeError:
     got = f"got {short(found.sent)}"
     if hasattr(found.sent, "get_secret_value"):
         words = f"to be a durable.Secret, {got}, of which only stars would be stored"
+    elif found.sent is ABSENT:
+        words = f"to be set, got {found.sent}, which comes back as {short(found.received)}"
     elif found.received is ABSENT:
         words = f"to be annotated, {got}, which would be dropped"
     elif found.path and found.sent == found.path[-1] and received is str:

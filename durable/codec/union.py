@@ -99,22 +99,40 @@ class Group(NamedTuple):
     schema: Schema
 
 
+def flatten(schema: Schema, definitions: Mapping[str, Schema], seen: frozenset[str] = frozenset()) -> list[Schema]:
+    """The choices of a union and of the unions among them, also of those that are defined apart.
+
+    Args:
+        schema: a schema as pydantic made it.
+        definitions: those of the same schema by reference, as pydantic made them.
+        seen: references that are being followed.
+    """
+    kind = schema["type"]
+    if "serialization" in schema:
+        return [schema]
+    if kind in ("union", "tagged-union"):
+        choices = schema["choices"].values() if isinstance(schema["choices"], dict) else schema["choices"]
+        bare = [choice[0] if isinstance(choice, tuple) else choice for choice in choices]
+        return [one for choice in bare for one in flatten(choice, definitions, seen)]
+    if kind == "nullable":
+        return [*flatten(schema["schema"], definitions, seen), {"type": "none"}]
+    if kind == "definition-ref" and schema["schema_ref"] not in seen:
+        ref = schema["schema_ref"]
+        inner = flatten(definitions[ref], definitions, seen | {ref})
+        return inner if len(inner) > 1 else [schema]
+    return [schema]
+
+
 def members(schema: Schema, definitions: Mapping[str, Schema]) -> list[Member]:
-    """The choices of a union, nested ones flattened and literals split by class."""
+    """One choice of a flat union; a literal is split by class."""
     kind = schema["type"]
     if "serialization" in schema and not schema.get("metadata", {}).get(NATIVE_MARK):
         return [Member(schema, _class_of(schema, definitions), None)]
-    if kind == "definition-ref":
-        resolved = definitions[schema["schema_ref"]]
-        inner = members(resolved, definitions)
-        return [Member(schema, inner[0].cls, inner[0].kind)] if len(inner) == 1 else inner
-    if kind == "union":
-        choices = [choice[0] if isinstance(choice, tuple) else choice for choice in schema["choices"]]
-        return [member for choice in choices for member in members(choice, definitions)]
-    if kind == "nullable":
-        return [*members(schema["schema"], definitions), Member({"type": "none"}, NoneType, "null")]
     if kind == "literal":
         return _literal_members(schema)
+    if kind == "definition-ref":
+        inner = members(definitions[schema["schema_ref"]], definitions)
+        return [Member(schema, inner[0].cls, inner[0].kind)] if len(inner) == 1 else inner
     return [Member(schema, _class_of(schema, definitions), _kind_of(schema, definitions))]
 
 
@@ -144,8 +162,7 @@ def _class_of(schema: Schema, definitions: Mapping[str, Schema]) -> Any:
             return _class_of(schema[key], definitions)
     for key in ("steps", "choices"):
         if schema.get(key):
-            first = schema[key][0]
-            return _class_of(first[0] if isinstance(first, tuple) else first, definitions)
+            return _class_of(schema[key][0], definitions)
     return None
 
 

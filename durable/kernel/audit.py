@@ -61,9 +61,7 @@ def make_hook(files: Container[str], report: Report) -> Hook:
     return hook
 
 
-def find_user_frame(
-    frame: FrameType | None, files: Container[str], *, nearest_only: bool = False
-) -> FrameType | None:
+def find_user_frame(frame: FrameType | None, files: Container[str], *, nearest_only: bool = False) -> FrameType | None:
     """Return the innermost frame of the author's code, or None where what happens is not the author's doing.
 
     Args:

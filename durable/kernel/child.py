@@ -101,10 +101,10 @@ class ChildHandle(Generic[R]):
         waiter = self._waiter
         if waiter.done() or waiter.cancel_requested:
             return
-        waiter.cancel_requested = True
         run, command = self._run, waiter.command
         assert isinstance(command, StartChild)
         run.issue(CancelChild(command.number or 0, command.name or "", self.workflow_id, self.run_id, reason))
+        waiter.cancel_requested = True
 
 
 class ExternalRun:

@@ -8,7 +8,8 @@ The stages, entered at quiescence and in this order; each goes on when nothing o
     ROLLBACK -> only if the run failed or was cancelled: open operations end, then compensations run (rules S1 to S3)
     CLOSED   -> the terminal command is issued
 
-continue-as-new leaves RUNNING straight for CLOSED (rule H6): it is kernel state, so that no task group can hide it.
+continue-as-new leaves RUNNING and HANDLERS straight for CLOSED (rule H6): it is kernel state, so that no task group can
+hide it, and it ends the drain, so that no other task takes a message which the successor should have.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from durable.commands import (
     StartChild,
     StartRollback,
 )
-from durable.errors import RunTimeoutError
+from durable.errors import DefinitionError, RunTimeoutError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import merge_details, write_detail
 from durable.kernel.operation import Waiter
@@ -87,10 +88,10 @@ class Ending:
     def proceed(self) -> bool:
         """Go on at quiescence; True if there is more to drain."""
         run = self._run
+        if self.successor is not None and self.stage <= Stage.HANDLERS:
+            self._continue()
+            return False
         if self.stage is Stage.RUNNING:
-            if self.successor is not None:
-                self._continue()
-                return False
             returned = run.failure is None and run.root is not None and not run.root.cancelled() and not run.root.exception()
             self.stage = Stage.HANDLERS if returned else Stage.LEFTOVER
         if self.stage is Stage.HANDLERS:
@@ -179,10 +180,24 @@ class Ending:
     # -- continue-as-new ----------------------------------------------------------------------------------
 
     def continue_as_new(self, plain: str, payload: str) -> None:
-        """Remember the successor's arguments; from here on workflow code can ask for nothing more."""
+        """Remember the successor's arguments; from here on workflow code can ask for nothing more.
+
+        Raises:
+            DefinitionError: it is too late; a run that would have ended well fails with this.
+        """
+        run = self._run
+        if self.is_deaf or run.failure is not None or run.timed_out:
+            error = DefinitionError(
+                f"workflow {run.definition.name!r} is ending and cannot continue as new; "
+                f"call ctx.continue_as_new(...) before the function returns"
+            )
+            if self._error() is None:
+                run.fail(error)
+            raise error
         self.successor = (plain, payload)
-        self._run.is_over = True
-        self._run.refuse("a run that continues as new")
+        run.refuse("a run that continues as new")
+        run.is_over = True
+        run.loop.halt()
 
     def _continue(self) -> None:
         run = self._run
@@ -193,17 +208,18 @@ class Ending:
         run.refuse(None)
         for waiter in list(run.open.values()):
             waiter.cancel()
+        run.mailbox.fail_unfinished("the run continued as new")
+        unread = run.mailbox.unread()
+        run.close_tasks()  # a scope of a saga that was open hands its compensations to the run's own stack
         carry: dict[str, Any] = {"attempt": run.attempt}
         if run.stack.entries:
             carry["compensations"] = [
                 {"undoes": e.undoes, "step": e.definition.name, "arguments": e.arguments, "operation": e.operation}
                 for e in run.stack.entries
             ]
-        if unread := run.mailbox.unread():
+        if unread:
             carry["messages"] = [list(signal) for signal in unread]
-        command = ContinueRun(run.new_id(), payload, carry, input_digest(plain))
-        run.issue(command)
-        run.close_tasks()
+        run.issue(ContinueRun(run.new_id(), payload, carry, input_digest(plain)))
 
     def carry_over(self, detail: Mapping[str, Any]) -> None:
         """Take the compensations of the run before."""

@@ -29,7 +29,7 @@ _MACHINE: Final = str(PurePath(__file__).parent.parent) + os.sep
 
 _QUIET_NAMES: Final = frozenset(
     {
-        *("importlib", "zipimport", "runpy", "pkgutil"),
+        *("importlib", "zipimport"),
         *("logging", "loguru", "structlog", "warnings"),
         *("linecache", "tokenize", "traceback"),
         *("zoneinfo", "tzdata", "dateutil"),

@@ -46,6 +46,14 @@ _COLLECTED: Final = ("was never retrieved", "was destroyed but it is pending!")
 """How the complaints end that asyncio makes when the garbage collector finds something."""
 
 
+class _Halt(BaseException):  # noqa: N818 - it ends a drain and is no error
+    """Raised in a callback of the kernel's own to end the drain."""
+
+
+def _halt() -> None:
+    raise _Halt
+
+
 class LoopHost(Protocol):
     """The replayer's side of a loop: it turns timers into commands."""
 
@@ -150,11 +158,17 @@ class KernelLoop(ClosedOutside):
                 handle.context.run(callback, *handle.args)
             except DISCARDING:
                 raise
+            except _Halt:
+                ready.clear()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the handler decides
                 message = f"exception in the loop callback {describe(callback)}"
                 self.call_exception_handler({"message": message, "exception": error, "handle": handle})
         if self.violation is not None:
             raise self.violation
+
+    def halt(self) -> None:
+        """End this drain with the callback that runs now; what is ready is never run."""
+        self._ready.appendleft(Handle(_halt, (), self._own_context))
 
     def is_running(self) -> bool:
         """Tell whether this is the running loop of this thread."""

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +18,10 @@ from durable.errors import (
     MessageRejectedError,
     ReadOnlyError,
     UnknownMessageError,
+    UpdateFailedError,
 )
 from durable.history import Event, Fact, parse_detail, write_detail
+from durable.kernel.loop import DISCARDING
 from durable.messages import Message, Query, Signal, Update
 
 if TYPE_CHECKING:
@@ -62,7 +64,16 @@ class Handler:
 
 
 class Mailbox:
-    """Routes messages of one run. Part of the kernel: every decision here depends on history alone."""
+    """Routes messages of one run. Part of the kernel: every decision here depends on history alone.
+
+    Attributes:
+        handlers: by the name of their message.
+        buffer: signals that nobody has been given, oldest first, by name.
+        waiting: who waits for the next signal, by name.
+        conditions: predicates and who waits for them.
+        delivered: signals that were given to somebody who has not run since, by their future or call.
+        running: tasks of handlers; those of updates with the update's name and id.
+    """
 
     def __init__(self, replayer: Replayer) -> None:
         self._replayer = replayer
@@ -70,7 +81,8 @@ class Mailbox:
         self.buffer: dict[str, deque[Received]] = {}
         self.waiting: dict[str, deque[tuple[asyncio.Future[Any], Message[Any]]]] = {}
         self.conditions: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
-        self.running: dict[asyncio.Task[Any], str] = {}
+        self.delivered: dict[object, Received] = {}
+        self.running: dict[asyncio.Task[Any], tuple[str, str] | None] = {}
 
     # -- signals ------------------------------------------------------------------------------------------
 
@@ -83,30 +95,48 @@ class Mailbox:
         if handler is not None:
             self._handle(handler, signal)
             return
+        if not self._give(signal):
+            self.buffer.setdefault(signal.name, deque()).append(signal)
+
+    def _give(self, signal: Received) -> bool:
+        """Give a signal to the first who waits for it, or set it aside; False if nobody waits."""
         queue = self.waiting.get(signal.name)
         while queue:
             future, message = queue.popleft()
             if future.done():
                 continue
             if self._fits(message, signal):
-                future.set_result((self._decode(message, signal.payload), signal))
+                self.delivered[future] = signal
+                future.set_result(self._decode(message, signal.payload))
             else:
                 queue.appendleft((future, message))
-            return
-        self.buffer.setdefault(signal.name, deque()).append(signal)
+            return True
+        return False
 
-    def take(self, message: Signal[Any]) -> tuple[Any, Received] | None:
-        """The oldest buffered signal that fits, or None."""
+    def take(self, message: Signal[Any]) -> tuple[Any] | None:
+        """The value of the oldest buffered signal that fits, in a tuple; None if there is none."""
         queue = self.buffer.get(message.name)
         while queue:
             signal = queue.popleft()
             if self._fits(message, signal):
-                return self._decode(message, signal.payload), signal
+                return (self._decode(message, signal.payload),)
         return None
 
-    def put_back(self, signal: Received) -> None:
-        """Return a signal whose taker was cancelled in the same moment; it stays the first (semantics of a lost race)."""
-        self.buffer.setdefault(signal.name, deque()).appendleft(signal)
+    def accept_signal(self, future: asyncio.Future[Any]) -> Any:
+        """The value of the signal that ``future`` was given; it is read now."""
+        del self.delivered[future]
+        return future.result()
+
+    def put_back(self, future: asyncio.Future[Any]) -> None:
+        """Pass on the signal that ``future`` was given in the same moment as its taker was cancelled; it stays the first."""
+        signal = self.delivered.pop(future, None)
+        if signal is None:
+            return
+        handler = self.handlers.get(signal.name)
+        if handler is not None:
+            self._handle(handler, signal)
+        elif not self._give(signal):
+            self.buffer.setdefault(signal.name, deque()).appendleft(signal)
 
     def wait(self, message: Signal[Any]) -> asyncio.Future[Any]:
         """A future of the next signal."""
@@ -145,6 +175,7 @@ class Mailbox:
         known = self.handlers.get(message.name)
         if known is not None and known.message.kind != message.kind:
             raise DefinitionError(f"{message.name!r} is a {known.message.kind} already")
+        self._replayer.check_writable()
         handler = self.handlers[message.name] = Handler(message, fn)
         for signal in self.buffer.pop(message.name, ()):
             if self._fits(message, signal):
@@ -154,19 +185,30 @@ class Mailbox:
     def _handle(self, handler: Handler, signal: Received) -> None:
         value = self._decode(handler.message, signal.payload)
         arguments = (value,) if handler.message.type is not None else ()
-        if inspect.iscoroutinefunction(handler.fn):
-            task = self._spawn(handler.fn(*arguments), f"signal {signal.name}")
-            task.add_done_callback(self._signal_done)
+        call = object()
+        self.delivered[call] = signal
+        # In a context of its own: that of whoever delivers, or of the worker, is not the handler's.
+        self._replayer.loop.call_soon(self._call, call, handler.fn, arguments, signal.name, context=contextvars.Context())
+
+    def _call(self, call: object, fn: Callable[..., Any], arguments: tuple[Any, ...], name: str) -> None:
+        del self.delivered[call]
+        try:
+            result = fn(*arguments)
+        except DISCARDING:
+            raise
+        except Exception as error:  # noqa: BLE001 - a failing signal handler fails the run
+            self._replayer.fail(error)
         else:
-            self._replayer.loop.call_soon(handler.fn, *arguments, context=contextvars.Context())
+            if inspect.isawaitable(result):
+                self._spawn(_wait_for(result), f"signal {name}", None).add_done_callback(self._signal_done)
 
     def _signal_done(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._replayer.fail(error)
 
-    def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
+    def _spawn(self, coroutine: Any, name: str, update: tuple[str, str] | None) -> asyncio.Task[Any]:
         task = self._replayer.loop.spawn(coroutine, name=name)
-        self.running[task] = name
+        self.running[task] = update
         task.add_done_callback(lambda done: self.running.pop(done, None) and None)
         return task
 
@@ -204,7 +246,8 @@ class Mailbox:
         if handler is None or not isinstance(handler.message, Update):
             self._replayer.diverge(event, f"the workflow has no handler for update {event.name!r} here")
         value = self._decode(handler.message, event.payload)
-        self._spawn(self._run_update(handler, handler.message, update_id, value), f"update {event.name}")
+        update = (handler.message.name, update_id)
+        self._spawn(self._run_update(handler, handler.message, update_id, value), f"update {event.name}", update)
 
     async def _run_update(self, handler: Handler, message: Update[Any, Any], update_id: str, value: Any) -> None:
         replayer = self._replayer
@@ -214,7 +257,9 @@ class Mailbox:
                 result = await result
             payload, detail = replayer.seal(message.result.encode(result), message.result.has_secrets)
         except asyncio.CancelledError:
-            self._fail_update(message.name, update_id, MessageRejectedError(f"update {message.name!r} was cancelled"))
+            self._fail_update(message.name, update_id, _cut_short(message.name, "it was cancelled"))
+            raise
+        except DISCARDING:
             raise
         except Exception as error:  # noqa: BLE001 - an update's failure fails only the update
             self._fail_update(message.name, update_id, error)
@@ -229,6 +274,13 @@ class Mailbox:
         payload, _ = replayer.seal(record_exception(error))
         detail = write_detail(update_id=update_id)
         replayer.issue(FailUpdate(replayer.next_number(), name, update_id, payload, detail))
+
+    def fail_unfinished(self, why: str) -> None:
+        """Fail the updates whose handlers are still running."""
+        for update in self.running.values():
+            if update is not None:
+                name, update_id = update
+                self._fail_update(name, update_id, _cut_short(name, why))
 
     # -- queries ------------------------------------------------------------------------------------------
 
@@ -266,6 +318,8 @@ class Mailbox:
             try:
                 with self._replayer.read_only("a condition"):
                     holds = predicate()
+            except DISCARDING:
+                raise
             except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the condition
                 future.set_exception(error)
                 holds = True
@@ -277,5 +331,14 @@ class Mailbox:
         return met
 
     def unread(self) -> list[Received]:
-        """Buffered signals in order of arrival by name, for a successor."""
-        return [signal for queue in self.buffer.values() for signal in queue]
+        """Signals that nobody has begun to handle, in order of arrival by name, for a successor."""
+        buffered = [signal for queue in self.buffer.values() for signal in queue]
+        return [*self.delivered.values(), *buffered]
+
+
+async def _wait_for(result: Awaitable[Any]) -> None:
+    await result
+
+
+def _cut_short(name: str, why: str) -> UpdateFailedError:
+    return UpdateFailedError(f"update {name!r} was not done: {why}", update=name)

@@ -102,6 +102,16 @@ def request_line(machine: Sequence[str] = ("durable", "asyncio", "anyio", "conte
     return ""
 
 
+def called_name(machine: Sequence[str] = ("durable",)) -> str:
+    """``ctx.publish(...)``: what workflow code called to get here, by the stack of this thread."""
+    frame: FrameType | None = sys._getframe(1)
+    name = ""
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in machine:
+        name = frame.f_code.co_qualname
+        frame = frame.f_back
+    return f"{name.replace('Context.', 'ctx.')}(...)"
+
+
 def waiting_line(tasks: Sequence[asyncio.Task[Any]]) -> str:
     """`` at file:line in function`` of where the first waiting task stands: its innermost user coroutine."""
     for task in tasks:

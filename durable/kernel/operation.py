@@ -59,6 +59,8 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         self._begin = begin
         self._iterator: Generator[Any, Any, R] | None = None
         self.name = name
+        if replayer.loop.read_only is not None:
+            replayer.check_writable()
         if replayer.strict:
             replayer.created(self)
 

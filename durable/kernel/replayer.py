@@ -35,7 +35,15 @@ from durable.kernel import guard
 from durable.kernel.ending import Ending
 from durable.kernel.loop import KernelLoop
 from durable.kernel.mailbox import Mailbox, Received, Rejection
-from durable.kernel.matcher import CANCELS, UNCOMPARED, key_of, mismatch, request_line, waiting_line
+from durable.kernel.matcher import (
+    CANCELS,
+    UNCOMPARED,
+    called_name,
+    key_of,
+    mismatch,
+    request_line,
+    waiting_line,
+)
 from durable.kernel.operation import Operation, Waiter
 from durable.kernel.outcome import OUTCOMES, withdrawal
 from durable.saga import CompensationStack
@@ -62,6 +70,7 @@ class Activation:
         events: to append to history, in order.
         commands: to carry out once the events are durable, in order.
         rejections: updates that were refused and leave no event.
+        unread: facts that were not looked at; they belong to the next turn, or to the run that continues this one.
         blobs: payloads that are stored by hash.
         logs: (level, message) lines that workflow code logged.
     """
@@ -69,6 +78,7 @@ class Activation:
     events: list[Event] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    unread: list[Fact] = field(default_factory=list)
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     logs: list[tuple[str, str]] = field(default_factory=list)
 
@@ -198,18 +208,22 @@ class Replayer:
         self.loop.enter()
         try:
             pending: list[Fact] = []
-            for fact in facts:
+            for index, fact in enumerate(facts):
                 if fact.kind == EventKind.RUN_STARTED:
                     self._run_batch((fact,), now_us, actor, activation)
                 elif fact.kind == EventKind.UPDATE_ACCEPTED:
                     self._run_batch(self._with_due(pending, now_us), now_us, actor, activation)
                     pending = []
                     self._admit(fact, now_us, actor, activation)
+                    if self.loop.tainted:  # by a validator, which replay does not call: go on with a fresh replayer
+                        activation.unread += facts[index + 1 :]
+                        break
                 elif fact.kind == EventKind.CANCEL_REQUESTED:
                     pending.insert(0, fact)  # beside anything else the cancellation is seen first
                 else:
                     pending.append(fact)
-            self._run_batch(self._with_due(pending, now_us), now_us, actor, activation)
+            else:
+                self._run_batch(self._with_due(pending, now_us), now_us, actor, activation)
         finally:
             self.loop.leave()
             self._blobs = {}
@@ -221,9 +235,16 @@ class Replayer:
         return activation
 
     def _admit(self, fact: Fact, now_us: int, actor: str, activation: Activation) -> None:
-        if self.status.is_closed:
+        if self.status is RunStatus.CONTINUED_AS_NEW:
+            activation.unread.append(fact)
             return
-        rejection = self.mailbox.validate(fact)
+        random_state = self.random.getstate()
+        try:
+            rejection = self.mailbox.validate(fact)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _abort(error) from error
+        finally:
+            self.random.setstate(random_state)
         self._check_fatal()
         if rejection is not None:
             activation.rejections.append(rejection)
@@ -235,9 +256,22 @@ class Replayer:
 
         Raises:
             UnknownMessageError, DecodeError, ReadOnlyError: the query fails, the run does not.
+            DeterminismError, WorkflowAbortError: as workflow code raises them; here only the query fails.
         """
-        with self.loop.activate():
-            return self.mailbox.query(name, payload)
+        loop, logged, random_state = self.loop, len(self.logs), self.random.getstate()
+        try:
+            with loop.activate():
+                answer = self.mailbox.query(name, payload)
+            if loop.violation is not None:
+                raise loop.violation
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _abort(error) from error
+        else:
+            return answer
+        finally:
+            loop.violation = None
+            self.random.setstate(random_state)
+            del self.logs[logged:]
 
     def next_wake_us(self) -> int | None:
         """When the run wants to be activated by itself: its earliest timer or its deadline."""
@@ -280,6 +314,8 @@ class Replayer:
         commands: list[Command] | None = None
         for fact in facts:
             if not self._is_applicable(fact):
+                if self.status is RunStatus.CONTINUED_AS_NEW and fact.command is None:
+                    activation.unread.append(fact)
                 continue
             if commands is None:
                 self._commands = commands = []
@@ -414,16 +450,15 @@ class Replayer:
         while True:
             try:
                 self.loop.drain()
+                is_moved = bool(self.mailbox.conditions) and self.mailbox.settle_conditions()
             except DeterminismError:
                 self._check_fatal()
                 raise
             except (SystemExit, KeyboardInterrupt, RecursionError, MemoryError) as error:
-                raise WorkflowAbortError(
-                    f"workflow code raised {type(error).__name__}: {error}{request_place(error)}"
-                ) from error
+                raise _abort(error) from error
             if self._fatal is not None or self.loop.violation is not None:
                 self._check_fatal()
-            if self.mailbox.conditions and self.mailbox.settle_conditions():
+            if is_moved:
                 continue
             root = self.root
             ending = self.ending
@@ -486,22 +521,26 @@ class Replayer:
         """What an operation waits for once the run is over. An exception would keep code that swallows everything going."""
         return asyncio.Future(loop=self.loop)
 
+    def check_writable(self) -> None:
+        """Refuse what is asked for if a query, validator or predicate asks."""
+        if self.loop.read_only is not None:
+            self._refuse()
+
     def _refuse(self) -> NoReturn:
-        if self.is_over:
+        who = self.loop.read_only
+        if who is None:
             raise asyncio.CancelledError("the run is over")
-        raise ReadOnlyError(f"{self._refusal} must not change the run; it asked for a durable operation")
+        raise ReadOnlyError(f"{who} must not change the run; it called {called_name()}")
 
     @contextmanager
     def read_only(self, who: str) -> Iterator[None]:
         """Refuse every command within, naming ``who`` asked. Tasks and futures are refused as well (rule K4)."""
-        before = self._refusal
-        self._refusal = before or who
-        self.loop.read_only = self._refusal
+        loop, refusal, before = self.loop, self._refusal, self.loop.read_only
+        self._refusal = loop.read_only = before or who
         try:
             yield
         finally:
-            self._refusal = before
-            self.loop.read_only = before
+            self._refusal, loop.read_only = refusal, before
 
     def _match(self, command: Command) -> None:
         assert self._expected is not None
@@ -625,7 +664,7 @@ class Replayer:
 
     def fail(self, error: BaseException) -> None:
         """Fail the run with an error that no task of the workflow can catch."""
-        if self.failure is None and not self.is_closing:
+        if self.failure is None and not self.is_over:
             self.failure = error
 
     # -- payloads -----------------------------------------------------------------------------------------
@@ -673,6 +712,10 @@ def _may_be_absent(record: Event) -> bool:
 def _shorten(payload: str | None, limit: int = 120) -> str:
     text = payload or "nothing"
     return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def _abort(error: BaseException) -> WorkflowAbortError:
+    return WorkflowAbortError(f"workflow code raised {type(error).__name__}: {error}{request_place(error)}")
 
 
 def request_place(error: BaseException) -> str:

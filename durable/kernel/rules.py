@@ -102,9 +102,7 @@ class _Family:
         """Rules that only the linter knows."""
         return self._rules(Sight.LINTER, module, names)
 
-    def _rules(
-        self, sight: Sight, module: str, names: str, event: str = "", harmless_from: int = 0
-    ) -> Iterator[Rule]:
+    def _rules(self, sight: Sight, module: str, names: str, event: str = "", harmless_from: int = 0) -> Iterator[Rule]:
         for entry in names.split():
             name, _, own = entry.partition("=")
             events = tuple((own or event.replace("*", name)).split())
@@ -126,13 +124,9 @@ def _clocks() -> Iterator[Rule]:
 
 
 def _randomness() -> Iterator[Rule]:
-    shared = _Family(
-        Category.RANDOMNESS, "it draws from a generator that replay cannot rewind", "use ctx.random"
-    )
+    shared = _Family(Category.RANDOMNESS, "it draws from a generator that replay cannot rewind", "use ctx.random")
     yield from shared.called("random", "random uniform triangular randint randrange choice choices sample")
-    yield from shared.called(
-        "random", "shuffle getrandbits randbytes seed getstate setstate gauss normalvariate"
-    )
+    yield from shared.called("random", "shuffle getrandbits randbytes seed getstate setstate gauss normalvariate")
     yield from shared.called("random", "lognormvariate expovariate vonmisesvariate gammavariate betavariate")
     yield from shared.called("random", "binomialvariate paretovariate weibullvariate SystemRandom")
     yield from shared.linted("numpy.random", "*")
@@ -143,9 +137,7 @@ def _randomness() -> Iterator[Rule]:
     unique = _Family(Category.RANDOMNESS, _DIFFERS, "use ctx.uuid4()")
     yield from unique.called("uuid", "uuid1 uuid4 uuid6 uuid7")
     secret = _Family(Category.RANDOMNESS, _DIFFERS, "draw secrets in a step: await ctx.step(...)")
-    yield from secret.called(
-        "secrets", "token_bytes token_hex token_urlsafe randbelow randbits choice SystemRandom"
-    )
+    yield from secret.called("secrets", "token_bytes token_hex token_urlsafe randbelow randbits choice SystemRandom")
 
 
 def _waiting() -> Iterator[Rule]:
@@ -188,9 +180,7 @@ def _files() -> Iterator[Rule]:
     file = _Family(Category.FILE, "what it finds or changes is not recorded for replay", _STEP)
     yield from file.announced("builtins", "open", "open")
     yield from file.announced("io", "open", "open")
-    yield from file.announced(
-        "os", "listdir scandir mkdir remove rename rmdir link symlink truncate chmod chown utime"
-    )
+    yield from file.announced("os", "listdir scandir mkdir remove rename rmdir link symlink truncate chmod chown utime")
     yield from file.announced(
         "os", "chdir open=open walk=os.scandir makedirs=os.mkdir unlink=os.remove replace=os.rename"
     )
@@ -201,9 +191,7 @@ def _files() -> Iterator[Rule]:
     yield from file.announced("pathlib", "Path.write_text Path.write_bytes", "open")
     yield from file.announced("pathlib", "Path.glob Path.rglob Path.iterdir=os.listdir Path.mkdir=os.mkdir")
     yield from file.announced("pathlib", "Path.unlink=os.remove Path.rename=os.rename Path.rmdir=os.rmdir")
-    yield from file.announced(
-        "shutil", "copyfile copytree move rmtree copy=shutil.copyfile copy2=shutil.copyfile"
-    )
+    yield from file.announced("shutil", "copyfile copytree move rmtree copy=shutil.copyfile copy2=shutil.copyfile")
     yield from file.announced("tempfile", "mkstemp mkdtemp TemporaryDirectory=tempfile.mkdtemp")
     yield from file.announced("tempfile", "TemporaryFile NamedTemporaryFile", "open")
     yield from file.announced("glob", "glob iglob=glob.glob")
@@ -223,9 +211,7 @@ def _network() -> Iterator[Rule]:
     yield from network.announced("smtplib", "SMTP=smtplib.connect")
     yield from network.announced("ftplib", "FTP=ftplib.connect")
     for module in ("requests", "httpx"):
-        yield from network.announced(
-            module, "get post put patch delete head options request", "socket.getaddrinfo"
-        )
+        yield from network.announced(module, "get post put patch delete head options request", "socket.getaddrinfo")
     yield from network.refused("aiohttp", "request ClientSession")
     yield from network.refused("asyncio", "open_connection start_server open_unix_connection")
     yield from network.refused("anyio", "connect_tcp connect_unix create_tcp_listener")

@@ -67,7 +67,7 @@ class SagaScope:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         current_scope.reset(self._token)
-        if error is None or isinstance(error, GeneratorExit):
+        if error is None or isinstance(error, GeneratorExit) or self._run.ending.successor is not None:
             self._stack.join_parent()
             return
         await roll_back(self._run, self._stack)

@@ -59,9 +59,7 @@ class Watchlist:
             self.files.add(function.__code__.co_filename)
             self.namespaces[id(function.__globals__)] = function.__globals__
             for reached in self._reach(function):
-                found.update(
-                    (id(code), code) for code in _nested(reached.__code__) if id(code) not in self._exempt
-                )
+                found.update((id(code), code) for code in _nested(reached.__code__) if id(code) not in self._exempt)
             if _is_importing(function.__module__):
                 unfinished.append(function)
         self._pending = unfinished

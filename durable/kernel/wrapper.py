@@ -97,9 +97,7 @@ class Wrapper:
         for (module, name), original in callees.originals.items():
             call = self._calls.setdefault(original, GuardedCall(original, self._judge_watched))
             modules.setdefault(module, {})[name] = call
-        self._modules = {
-            module: GuardedModule(sys.modules[module], calls) for module, calls in modules.items()
-        }
+        self._modules = {module: GuardedModule(sys.modules[module], calls) for module, calls in modules.items()}
 
     def wrap(self, namespaces: Iterable[dict[str, Any]]) -> None:
         """Put wrappers in place of what workflow modules have imported."""
@@ -133,9 +131,7 @@ class Wrapper:
             self._judge(called, first, frame)
 
 
-def make_profile(
-    callees: Callees, codes: Container[int], judge: Judge
-) -> Callable[[FrameType, str, Any], None]:
+def make_profile(callees: Callees, codes: Container[int], judge: Judge) -> Callable[[FrameType, str, Any], None]:
     """Return a profile function for ``sys.setprofile`` that sees every call of workflow code.
 
     Args:
@@ -144,9 +140,7 @@ def make_profile(
         judge: asked about each call of a forbidden callable from that code; raises if it counts.
     """
     functions: dict[CodeType, Any] = {
-        function.__code__: function
-        for function in callees.by_kind[FunctionType]
-        if isinstance(function, FunctionType)
+        function.__code__: function for function in callees.by_kind[FunctionType] if isinstance(function, FunctionType)
     }
 
     def profile(frame: FrameType, event: str, argument: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from runtime.cli.exitcode import MEANINGS, ExitCode
+from runtime.cli.exitcode import ExitCode
 
 
 class Entry(NamedTuple):
@@ -73,14 +73,15 @@ ALIASES: Final = {"status": "show"}
 
 _COMPLETE: Final = "_DURABLE_COMPLETE"
 
-EPILOG: Final = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."
+EPILOG: Final = "Exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
 
 
 def run_app(args: Sequence[str]) -> None:
     """Run the command that these arguments name, and exit."""
     wanted = next((arg for arg in args if not arg.startswith("-")), None)
-    if wanted not in COMMANDS or _COMPLETE in os.environ:
+    if wanted is None or wanted not in COMMANDS or _COMPLETE in os.environ:
         build_app()(args=list(args), prog_name="durable")
+        return
     needs_help = not {"--help", "-h"}.isdisjoint(args)
     defaults = {} if needs_help else _read_settings(as_json="--json" in args)
     build_app([wanted])(args=list(args), prog_name="durable", default_map={wanted: defaults})
@@ -115,16 +116,16 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         entry = COMMANDS[name]
         function = getattr(import_module(f"runtime.cli.{entry.module}"), entry.function)
         alias = ALIASES.get(name)
-        app.command(
-            name, rich_help_panel=entry.panel, help=f"The same as {alias}." if alias is not None else None
-        )(_guarded(function))
+        app.command(name, rich_help_panel=entry.panel, help=f"The same as {alias}." if alias is not None else None)(
+            _guarded(function)
+        )
     return app
 
 
 def _begin(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    if version:
+    if show_version:
         from runtime.cli.house import own_version
 
         print(own_version())
@@ -150,7 +151,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
-        raise typer.Exit(_leave(_call(function, args, kwargs)))
+        raise typer.Exit(_call(function, args, kwargs))
 
     return command
 
@@ -178,15 +179,3 @@ def _give_up() -> int:
     traceback.print_exc()
     print("This is a fault of durable; please report it.", file=sys.stderr)
     return ExitCode.INTERNAL
-
-
-def _leave(code: int) -> int:
-    """End the process now if a step still runs in a thread: nobody can stop it, and nobody waits for it any more."""
-    import threading
-
-    main = threading.main_thread()
-    if any(not thread.daemon and thread is not main for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code

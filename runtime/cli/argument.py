@@ -51,9 +51,7 @@ def read_text(path: str, what: str) -> str:
         raise ConfigurationError(f"{what} is not UTF-8: {path}: {error}") from error
 
 
-def parse_value(
-    text: str, what: str, schema: Mapping[str, Any] | None = None, *, may_name_file: bool = False
-) -> Any:
+def parse_value(text: str, what: str, schema: Mapping[str, Any] | None = None, *, may_name_file: bool = False) -> Any:
     """A value that may be JSON or plain text; the schema decides, where there is one.
 
     JSON is tried first, and what does not fit the schema as JSON is taken as text if that fits. Without a schema

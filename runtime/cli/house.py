@@ -17,7 +17,10 @@ def purge(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Delete ended runs with all that belongs to them; runs whose rollback is not complete stay."""
+    """Delete ended runs with all that belongs to them.
+
+    Runs whose rollback is not complete stay, and so do children of open runs.
+    """
     from durable.duration import to_us
     from runtime.cli.moment import parse_duration
     from runtime.cli.session import Session
@@ -48,7 +51,10 @@ def backup(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Write a consistent copy of the store while others go on writing."""
+    """Write a consistent copy of the store.
+
+    Others may go on writing meanwhile.
+    """
     from pathlib import Path
 
     from durable.errors import StoreError
@@ -71,14 +77,17 @@ def backup(
 
 
 def bench(store: Store = None, as_json: Json = False) -> None:
-    """Measure what this machine and disk can do, as ratios to the same rows without the engine."""
+    """Measure what this machine and disk can do.
+
+    Figures are ratios to the same rows written without the engine.
+    """
     from runtime.bench import main
 
     main(store, as_json)
 
 
 def version(as_json: Json = False) -> None:
-    """Show the versions of durable and of what its behaviour depends on."""
+    """Show the version of durable and of what it depends on."""
     from runtime.cli.output import Output
 
     output = Output(as_json=as_json)

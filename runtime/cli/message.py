@@ -34,7 +34,10 @@ def signal(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Send a signal to a run; it is on disk when this returns."""
+    """Send a signal to a run.
+
+    It is on disk when this returns.
+    """
     from runtime.cli.session import Session
 
     session = Session(store, codecs, as_json, by)
@@ -56,7 +59,10 @@ def query(
     codecs: Codecs = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a run something and print the answer; a worker that has the workflow must be running."""
+    """Ask a run something and print the answer.
+
+    A worker that has the workflow must be running.
+    """
     from runtime.cli.moment import parse_duration
     from runtime.cli.session import Session
 
@@ -102,7 +108,8 @@ def update(
 def answer(
     run_id: RunId,
     value: Annotated[
-        str, typer.Argument(metavar="VALUE", help="The answer: JSON, plain text, or @FILE with JSON.", show_default=False)
+        str,
+        typer.Argument(metavar="VALUE", help="The answer: JSON, plain text, or @FILE with JSON.", show_default=False),
     ],
     key: Key = None,
     store: Store = None,
@@ -110,12 +117,12 @@ def answer(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Answer a question that a run asks; see: durable inbox."""
+    """Answer a question that a run asks."""
     from runtime.cli.session import Session
 
     session = Session(store, codecs, as_json, by)
 
-    async def work(client: Any, run: Any) -> None:
+    async def work(_: Any, run: Any) -> None:
         asked = [item for item in await run.questions() if key in (None, item.key) and item.kind == "question"]
         schema = asked[0].answer_schema if len(asked) == 1 else None
         await run.answer(_value(value, "the answer", schema), key=key)
@@ -133,7 +140,7 @@ def approve(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Say yes to an approval that a run asks for; see: durable inbox."""
+    """Say yes to what a run asks to be approved."""
     from runtime.cli.session import Session
 
     session = Session(store, codecs, as_json, by)
@@ -150,7 +157,7 @@ def reject(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Say no to an approval that a run asks for; see: durable inbox."""
+    """Say no to what a run asks to be approved."""
     from runtime.cli.session import Session
 
     session = Session(store, codecs, as_json, by)

@@ -52,7 +52,9 @@ Input = Annotated[
 ]
 Queue = Annotated[
     list[str] | None,
-    typer.Option("--queue", metavar="NAME", envvar="DURABLE_QUEUES", help="Serve this queue; repeatable.", show_default="default"),
+    typer.Option(
+        "--queue", metavar="NAME", envvar="DURABLE_QUEUES", help="Serve this queue; repeatable.", show_default="default"
+    ),
 ]
 MaxConcurrentSteps = Annotated[
     int,
@@ -113,6 +115,9 @@ StartedBefore = Annotated[
 Attribute = Annotated[
     list[str] | None,
     typer.Option(
-        "--attribute", metavar="NAME=VALUE", help="Only runs with this searchable field; repeatable.", show_default=False
+        "--attribute",
+        metavar="NAME=VALUE",
+        help="Only runs with this searchable field; repeatable.",
+        show_default=False,
     ),
 ]

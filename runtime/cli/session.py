@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,14 @@ class Session:
         from runtime.client.people import principal
 
         return None if self.by is None else principal(self.by)
+
+    @property
+    def store_flag(self) -> str | None:
+        """The URL that a command must be given to find the same store; None if it finds it by itself."""
+        from runtime.cli.settings import find_settings
+
+        known = (os.environ.get("DURABLE_STORE"), find_settings().get("store"))
+        return None if self.store_url in known else self.store_url
 
     def open_store(self) -> Store:
         """The store, not yet connected."""

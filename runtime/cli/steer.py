@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 RunIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Which runs; without ids, those that the filters select.", show_default=False),
+    typer.Argument(
+        metavar="[ID]...", help="Which runs; without ids, those that the filters select.", show_default=False
+    ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; visible everywhere.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="In bulk: do not ask, after the count.")]
@@ -42,126 +45,97 @@ class Order:
     """What is to be done with each run.
 
     Attributes:
-        verb, done: ``cancel``, ``cancelled``.
-        act: does it.
+        verb, done: ``cancel``, ``asked to cancel``.
+        act: does it, with the reason that was given.
         statuses: those that make sense, when no status is given in bulk.
     """
 
     verb: str
     done: str
-    act: Callable[[Any], Awaitable[Any]]
+    act: Callable[[Any, str], Awaitable[Any]]
     statuses: tuple[str, ...]
 
 
-def cancel(
-    run_ids: RunIds = None,
-    reason: Reason = "",
-    status: Status = None,
-    workflow: Workflow = None,
-    prefix: Prefix = None,
-    actor: Actor = None,
-    started_after: StartedAfter = None,
-    started_before: StartedBefore = None,
-    attribute: Attribute = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    store: Store = None,
-    by: By = None,
-    as_json: Json = False,
-) -> int:
-    """Ask runs to cancel: their code may clean up, and what was done is rolled back."""
-    order = Order("cancel", "asked to cancel", lambda run: run.cancel(reason), _open())
-    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
-    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+def _plain(order: Order, doc: str) -> Callable[..., int]:
+    """A command that takes ids or filters."""
+
+    def command(
+        run_ids: RunIds = None,
+        status: Status = None,
+        workflow: Workflow = None,
+        prefix: Prefix = None,
+        actor: Actor = None,
+        started_after: StartedAfter = None,
+        started_before: StartedBefore = None,
+        attribute: Attribute = None,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+        store: Store = None,
+        by: By = None,
+        as_json: Json = False,
+    ) -> int:
+        flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+        return _carry_out(order, run_ids, flags, _session(store, as_json, by), "", yes=yes, dry_run=dry_run)
+
+    command.__name__, command.__doc__ = order.verb, doc
+    return command
 
 
-def terminate(
-    run_ids: RunIds = None,
-    reason: Reason = "",
-    status: Status = None,
-    workflow: Workflow = None,
-    prefix: Prefix = None,
-    actor: Actor = None,
-    started_after: StartedAfter = None,
-    started_before: StartedBefore = None,
-    attribute: Attribute = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    store: Store = None,
-    by: By = None,
-    as_json: Json = False,
-) -> int:
-    """End runs at once, without their code and without rollback."""
-    order = Order("terminate", "terminated", lambda run: run.terminate(reason), _open())
-    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
-    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+def _reasoned(order: Order, doc: str) -> Callable[..., int]:
+    """A command that takes ids or filters, and a reason."""
+
+    def command(
+        run_ids: RunIds = None,
+        reason: Reason = "",
+        status: Status = None,
+        workflow: Workflow = None,
+        prefix: Prefix = None,
+        actor: Actor = None,
+        started_after: StartedAfter = None,
+        started_before: StartedBefore = None,
+        attribute: Attribute = None,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+        store: Store = None,
+        by: By = None,
+        as_json: Json = False,
+    ) -> int:
+        flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+        return _carry_out(order, run_ids, flags, _session(store, as_json, by), reason, yes=yes, dry_run=dry_run)
+
+    command.__name__, command.__doc__ = order.verb, doc
+    return command
 
 
-def pause(
-    run_ids: RunIds = None,
-    status: Status = None,
-    workflow: Workflow = None,
-    prefix: Prefix = None,
-    actor: Actor = None,
-    started_after: StartedAfter = None,
-    started_before: StartedBefore = None,
-    attribute: Attribute = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    store: Store = None,
-    by: By = None,
-    as_json: Json = False,
-) -> int:
-    """Give runs no more turns; steps in flight finish, their results are kept."""
-    order = Order("pause", "asked to pause", lambda run: run.pause(), ("pending", "running", "waiting"))
-    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
-    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+_OPEN = ("pending", "running", "waiting", "paused", "stuck")
 
-
-def resume(
-    run_ids: RunIds = None,
-    status: Status = None,
-    workflow: Workflow = None,
-    prefix: Prefix = None,
-    actor: Actor = None,
-    started_after: StartedAfter = None,
-    started_before: StartedBefore = None,
-    attribute: Attribute = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    store: Store = None,
-    by: By = None,
-    as_json: Json = False,
-) -> int:
-    """Go on with paused or stuck runs."""
-    order = Order("resume", "resumed", lambda run: run.resume(), ("paused", "stuck"))
-    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
-    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
-
-
-def retry(
-    run_ids: RunIds = None,
-    status: Status = None,
-    workflow: Workflow = None,
-    prefix: Prefix = None,
-    actor: Actor = None,
-    started_after: StartedAfter = None,
-    started_before: StartedBefore = None,
-    attribute: Attribute = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    store: Store = None,
-    by: By = None,
-    as_json: Json = False,
-) -> int:
-    """Run failed runs again from before the failure; what was done stays done."""
-    order = Order("retry", "retried", lambda run: run.retry(), ("failed",))
-    flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
-    return _carry_out(order, run_ids, flags, _session(store, as_json, by), yes=yes, dry_run=dry_run)
+cancel = _reasoned(
+    Order("cancel", "asked to cancel", lambda run, reason: run.cancel(reason), _OPEN),
+    "Ask runs to cancel.\n\nTheir code may clean up, and what was done is rolled back.",
+)
+terminate = _reasoned(
+    Order("terminate", "terminated", lambda run, reason: run.terminate(reason), _OPEN),
+    "End runs at once.\n\nTheir code does not run, and nothing is rolled back.",
+)
+pause = _plain(
+    Order("pause", "asked to pause", lambda run, _: run.pause(), ("pending", "running", "waiting")),
+    "Give runs no more turns.\n\nSteps in flight finish, their results are kept.",
+)
+resume = _plain(
+    Order("resume", "resumed", lambda run, _: run.resume(), ("paused", "stuck")),
+    "Go on with paused or stuck runs.",
+)
+retry = _plain(
+    Order("retry", "retried", lambda run, _: run.retry(), ("failed",)),
+    "Run failed runs again from before the failure.\n\nWhat was done stays done.",
+)
 
 
 def rollback(run_id: RunId, store: Store = None, by: By = None, as_json: Json = False) -> None:
-    """Go on with a rollback that failed, from the compensation that failed."""
+    """Go on with a rollback that failed.
+
+    It begins with the compensation that failed.
+    """
     session = _session(store, as_json, by)
     session.with_run(run_id, lambda _, run: run.rollback())
     if as_json:
@@ -179,12 +153,6 @@ def _session(store: str | None, as_json: bool, by: str | None) -> Session:
     return Session(store, None, as_json, by)
 
 
-def _open() -> tuple[str, ...]:
-    from runtime.cli.filter import OPEN
-
-    return OPEN
-
-
 def _flags(*given: Any) -> Flags:
     from runtime.cli.filter import Flags
 
@@ -192,33 +160,32 @@ def _flags(*given: Any) -> Flags:
 
 
 def _carry_out(
-    order: Order, run_ids: list[str] | None, flags: Flags, session: Session, *, yes: bool, dry_run: bool
+    order: Order, run_ids: list[str] | None, flags: Flags, session: Session, reason: str, *, yes: bool, dry_run: bool
 ) -> int:
     from durable.errors import ConfigurationError
 
     if run_ids and flags.is_given:
         raise ConfigurationError(f"durable {order.verb} takes ids or filters, not both")
-    if run_ids:
-        return _each_named(order, run_ids, session)
-    if not flags.is_given:
+    if not run_ids and not flags.is_given:
         raise ConfigurationError(
             f"durable {order.verb} needs to know which runs: give ids, or filters such as --workflow and --status"
         )
-    return _each_selected(order, flags, session, yes=yes, dry_run=dry_run)
-
-
-def _each_named(order: Order, run_ids: list[str], session: Session) -> int:
-    if len(run_ids) == 1:
-        session.with_run(run_ids[0], lambda _, run: order.act(run))
+    if not run_ids:
+        run_ids = _select(order, flags, session, yes=yes, dry_run=dry_run)
+    elif len(run_ids) == 1:
+        session.with_run(run_ids[0], lambda _, run: order.act(run, reason))
         _tell(order, session, [run_ids[0]], {})
         return ExitCode.OK
-    outcome = session.run(lambda client: _act(order, client, run_ids))
+    if not run_ids:
+        return ExitCode.OK
+    outcome = session.run(lambda client: _act(order, client, run_ids, reason))
     done, refused = outcome if outcome is not None else ([], dict.fromkeys(run_ids, "there is no store"))
     _tell(order, session, done, refused)
     return ExitCode.REFUSED if refused else ExitCode.OK
 
 
-def _each_selected(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run: bool) -> int:
+def _select(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run: bool) -> list[str]:
+    """The run ids that the filters select, after the count was told and confirmed; empty if there is nothing to do."""
     from durable.errors import ConfigurationError
 
     conditions = flags.conditions(order.statuses)
@@ -228,25 +195,21 @@ def _each_selected(order: Order, flags: Flags, session: Session, *, yes: bool, d
 
     run_ids = session.run(select) or []
     url = session.open_store().url
-    session.output.note(f"{len(run_ids)} runs match in {url}")
+    (session.output.line if dry_run and not session.as_json else session.output.note)(
+        f"{len(run_ids)} runs match in {url}"
+    )
     if dry_run or not run_ids:
         if session.as_json:
             session.output.data({"store": url, "matched": len(run_ids), "done": [], "refused": {}})
-        return ExitCode.OK
-    if not yes and not _is_confirmed(order, len(run_ids)):
-        raise ConfigurationError(f"nothing was done; to {order.verb} {len(run_ids)} runs without being asked, add --yes")
-    done, refused = session.run(lambda client: _act(order, client, run_ids)) or ([], {})
-    _tell(order, session, done, refused)
-    return ExitCode.REFUSED if refused else ExitCode.OK
+        return []
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"{order.verb} {len(run_ids)} runs?", err=True)):
+        raise ConfigurationError(
+            f"nothing was done; to {order.verb} {len(run_ids)} runs without being asked, add --yes"
+        )
+    return run_ids
 
 
-def _is_confirmed(order: Order, count: int) -> bool:
-    import sys
-
-    return sys.stdin.isatty() and typer.confirm(f"{order.verb} {count} runs?", err=True)
-
-
-async def _act(order: Order, client: Client, run_ids: list[str]) -> tuple[list[str], dict[str, str]]:
+async def _act(order: Order, client: Client, run_ids: list[str], reason: str) -> tuple[list[str], dict[str, str]]:
     from durable.errors import CallerError
     from runtime.cli.session import find_run
 
@@ -255,7 +218,7 @@ async def _act(order: Order, client: Client, run_ids: list[str]) -> tuple[list[s
     for run_id in run_ids:
         try:
             run = await find_run(client, run_id)
-            await order.act(run)
+            await order.act(run, reason)
         except CallerError as error:
             refused[run_id] = error.message
         else:

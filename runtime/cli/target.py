@@ -66,7 +66,9 @@ def load_all(targets: list[str]) -> Code:
         found = [chosen] if chosen is not None else definitions(module, WorkflowDefinition)
         steps = definitions(module, StepDefinition)
         if not found and not steps:
-            raise ConfigurationError(f"{target} has neither workflows nor steps; decorate functions with @workflow or @step")
+            raise ConfigurationError(
+                f"{target} has neither workflows nor steps; decorate functions with @workflow or @step"
+            )
         code.modules.append(module)
         code.workflows.extend(found)
         code.steps.extend(steps)

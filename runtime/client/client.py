@@ -22,7 +22,7 @@ from runtime.client.description import Question, RunSummary, summarize
 from runtime.client.intercepted import intercepted
 from runtime.client.handle import RunHandle, _question
 from runtime.client.schema import check_schema
-from runtime.client.starting import Start, Startable, WorkflowReference, prepare_start
+from runtime.client.starting import Start, Startable, WithSignal, WorkflowReference, prepare_start
 from runtime.client.termination import terminate_run
 from runtime.client.waiting import ChangeWatch
 from runtime.clock import Clock, SystemClock
@@ -104,7 +104,7 @@ class Client:
         return WorkflowReference(name, StartOptions(id=id, on_conflict=on_conflict, delay=delay, queue=queue))
 
     @overload
-    async def start(self, workflow: WorkflowCall[R], /, *, with_signal: tuple[Signal[Any], Any] | None = ...) -> RunHandle[R]: ...
+    async def start(self, workflow: WorkflowCall[R], /, *, with_signal: WithSignal | None = ...) -> RunHandle[R]: ...
     @overload
     async def start(
         self, workflow: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -119,7 +119,8 @@ class Client:
         Args:
             workflow: a definition (with ``.options(id=...)``), a bound call, or a name.
             args, kwargs: its arguments.
-            with_signal: a signal and its value, delivered with the start, also to a run that it attaches to.
+            with_signal: a signal and its value, delivered with the start, also to a run that it attaches to; with a third item, the
+                sender's own id of the signal, a repeated start delivers it once.
 
         Raises:
             RunExistsError: the id is taken by a run with another input, or ``on_conflict="fail"``.
@@ -141,7 +142,7 @@ class Client:
         return self.interceptors, str(getattr(definition, "name", definition)), self.actor
 
     async def _prepare(
-        self, what: Startable, args: tuple[Any, ...], kwargs: dict[str, Any], with_signal: tuple[Signal[Any], Any] | None
+        self, what: Startable, args: tuple[Any, ...], kwargs: dict[str, Any], with_signal: WithSignal | None
     ) -> Start:
         name = what if isinstance(what, str) else what.name if isinstance(what, WorkflowReference) else None
         return prepare_start(

@@ -11,8 +11,11 @@ from pydantic_core import from_json
 from durable.codec import ValueCodec, rebuild_exception, value_codec
 from durable.duration import MICROSECONDS, Duration, to_us
 from durable.errors import (
+    CallerError,
+    OutcomeError,
     QueryFailedError,
     QueryTimeoutError,
+    ReadOnlyError,
     ResultTimeoutError,
     RunClosedError,
     RunNotFoundError,
@@ -46,7 +49,8 @@ class RunHandle(Generic[R]):
     """One run, from outside.
 
     A handle made by ``client.get(workflow_id)`` means whichever run of the id is current; one from ``start`` means the run that was
-    started, and never a later run of the same id.
+    started, and never a later run of the same id. A run that continues as new stays the same run to those who wait for it or send
+    it something; what ``row``, ``describe`` and ``history`` tell is of the run that was started.
 
     Attributes:
         workflow_id: chosen by the user.
@@ -79,6 +83,20 @@ class RunHandle(Generic[R]):
             which = f"run {self.run_id} of {self.workflow_id!r}" if self.run_id else f"run with the id {self.workflow_id!r}"
             raise RunNotFoundError(f"no {which} in {store.url}", workflow_id=self.workflow_id)
         return found
+
+    async def _newest(self) -> RunRow:
+        """The run, or if it continued as new, the one that goes on."""
+        row = await self.row()
+        while row.status is RunStatus.CONTINUED_AS_NEW:
+            successor = await self._client.store.successor(row.run_id)
+            if successor is None:
+                break
+            row = successor
+        return row
+
+    async def _pin(self) -> str | None:
+        """The run that a pinned handle means now."""
+        return (await self._newest()).run_id if self.run_id is not None else None
 
     async def status(self) -> RunStatus:
         """Where it stands."""
@@ -211,17 +229,18 @@ class RunHandle(Generic[R]):
             RunClosedError: it ended before.
             ResultTimeoutError: not in time.
         """
-        client = self._client
-        run_id = (await self.row()).run_id
+        run_id = ""
 
         async def look() -> RunRow | None:
-            row = await client.store.get_run_by_id(run_id)
-            if row is None or row.status.is_closed:
+            nonlocal run_id
+            row = await self._newest()
+            run_id = row.run_id
+            if row.status.is_closed:
                 raise RunClosedError(f"{self.workflow_id!r} ended before it waited for {what or 'anything'}")
             waits = row.status is RunStatus.WAITING and (what is None or what in (row.waiting_for or ""))
             return row if waits else None
 
-        waiting = client.watch.until(
+        waiting = self._client.watch.until(
             look, lambda c: c.wrote is None or run_id in c.wrote or c.closed is None or run_id in c.closed
         )
         await self._in_time(waiting, timeout, ResultTimeoutError(f"{self.workflow_id!r} does not wait for {what}"))
@@ -280,7 +299,7 @@ class RunHandle(Generic[R]):
             QueryTimeoutError: no worker that has the workflow answered in time.
         """
         client = self._client
-        row = await self.row()
+        row = await self._newest()
         name, payload = encode_message(query, value, client.envelope)
         now_us = client.clock.now_us()
         asked = QueryRow(new_run_id(), row.run_id, row.workflow, name, payload, now_us + to_us(timeout, "timeout"))
@@ -360,7 +379,7 @@ class RunHandle(Generic[R]):
 
     async def questions(self) -> list[Question]:
         """What people are asked now."""
-        pinned = self.run_id
+        pinned = await self._pin()
         rows = await self._client.store.questions(self.workflow_id)
         return [_question(row) for row in rows if pinned in (None, row.run_id)]
 
@@ -377,17 +396,17 @@ class RunHandle(Generic[R]):
             QuestionNotFoundError: the run asks no such question, or several and no key was given.
             MessageRejectedError: the answer does not fit the schema.
         """
-        await answer_question(self._client, self.workflow_id, self.run_id, value, by, key)
+        await answer_question(self._client, self.workflow_id, await self._pin(), value, by, key)
 
     @intercepted("approve")
     async def approve(self, *, by: str | None = None, comment: str = "", key: str | None = None) -> None:
         """Say yes to an approval; arguments as ``answer``."""
-        await decide(self._client, self.workflow_id, self.run_id, by, comment, key, approved=True)
+        await decide(self._client, self.workflow_id, await self._pin(), by, comment, key, approved=True)
 
     @intercepted("reject")
     async def reject(self, *, by: str | None = None, comment: str = "", key: str | None = None) -> None:
         """Say no to an approval; arguments as ``answer``."""
-        await decide(self._client, self.workflow_id, self.run_id, by, comment, key, approved=False)
+        await decide(self._client, self.workflow_id, await self._pin(), by, comment, key, approved=False)
 
     # -- steering -----------------------------------------------------------------------------------------
 
@@ -426,7 +445,7 @@ class RunHandle(Generic[R]):
         Raises:
             RunClosedError: it has ended already.
         """
-        await terminate_run(self._client, await self.row(), reason)
+        await terminate_run(self._client, await self._newest(), reason)
 
     @intercepted("retry")
     async def retry(self) -> RunHandle[R]:
@@ -466,14 +485,12 @@ def _question(row: QuestionRow) -> Question:
 
 
 def _remote(
-    record: str | None, wrap: Callable[..., Exception], what: str, client: Client, *, sealed: bool = False
+    record: str | None, wrap: type[OutcomeError], what: str, client: Client, *, sealed: bool = False
 ) -> Exception:
     """The error of a query or update: one of ours as it is, one of the user's as the cause of ``wrap``."""
-    from durable.errors import CallerError, ReadOnlyError
-
     plain = client.envelope.open(record or "null") if sealed else record or "null"
     cause = rebuild_exception(plain, modules=client.modules)
-    if isinstance(cause, CallerError):
+    if isinstance(cause, (CallerError, wrap)):
         return cause
     text = cause.message if isinstance(cause, ReadOnlyError) else f"{type(cause).__name__}: {cause}"
     error = wrap(f"{what} failed: {text}")

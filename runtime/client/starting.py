@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,9 @@ class WorkflowReference:
     start: StartOptions = field(default_factory=StartOptions)
 
 
+WithSignal = tuple[Signal[Any], Any] | tuple[Signal[Any], Any, str]
+"""A signal and its value, and if the start may be repeated, the sender's own id of the signal."""
+
 Startable = WorkflowDefinition[..., Any] | WorkflowCall[Any] | WorkflowReference | str
 
 
@@ -59,13 +62,13 @@ def prepare_start(
     published: Mapping[str, Any],
     actor: str,
     now_us: int,
-    with_signal: tuple[Signal[Any], Any] | None = None,
-    message_id: str | None = None,
+    with_signal: WithSignal | None = None,
 ) -> Start:
     """Encode a start.
 
     Args:
         published: what the store knows of the workflow (parameter names, input schema); empty if nothing.
+        with_signal: delivered with the start, also to a run that it attaches to.
 
     Raises:
         EncodeError: an argument does not fit.
@@ -77,7 +80,7 @@ def prepare_start(
             raise DefinitionError("the call is bound already: pass its arguments to bind(...)")
         return prepare_start(
             what.definition, what.args, what.kwargs, envelope=envelope, published=published, actor=actor, now_us=now_us,
-            with_signal=with_signal, message_id=message_id,
+            with_signal=with_signal,
         )  # fmt: skip
     if isinstance(what, str):
         what = WorkflowReference(what)
@@ -94,6 +97,10 @@ def prepare_start(
     workflow_id = options.id if options.id is not None else f"{what.name}-{run_id[-12:]}"
     payload = envelope.seal(plain, secret=secret)
     delay_us = to_us(options.delay, "delay") if options.delay is not None else 0
+    messages: Sequence[InboxRow] = ()
+    if with_signal is not None:
+        signal, value, message_id = with_signal if len(with_signal) == 3 else (*with_signal, None)
+        messages = [signal_row(workflow_id, None, signal, value, message_id, envelope, actor, now_us)]
     new = NewRun(
         run_id=run_id,
         workflow_id=workflow_id,
@@ -106,7 +113,7 @@ def prepare_start(
         first_run_id=run_id,
         input_digest=input_digest(plain),
         start=Fact(EventKind.RUN_STARTED, payload=payload, actor=actor),
-        messages=[signal_row(workflow_id, None, *with_signal, message_id, envelope, actor, now_us)] if with_signal else (),
+        messages=messages,
         on_conflict=options.on_conflict or "attach",
     )
     return Start(new, result)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json
 
 from durable.duration import to_instant
-from durable.errors import ConfigurationError, HistoryCorruptedError
+from durable.errors import ConfigurationError
 from durable.history import Event, EventKind
 from runtime.client.entry import EntryKind, EntryState, TimelineAttempt, TimelineEntry
 from runtime.client.fault import Fault, read_fault
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from runtime.client.client import Client
 
 HIDDEN: Final = "<encrypted>"
-"""Stands for a value whose codec is not configured here."""
+"""Stands for a value that is encrypted, or whose codec is not configured here."""
 
-
-Opener = Callable[[str], str]
-"""From a payload to its plain JSON text."""
+Opener = Callable[[str], str | None]
+"""From a payload to its plain JSON text, or to None where that is not at hand."""
 
 _NOTHING: Final = frozenset({"null", "{}", "[]"})
 
@@ -292,10 +291,7 @@ class Timeline:
     def _open(self, payload: str | None) -> str | None:
         if payload is None or self._opener is None:
             return None
-        try:
-            return self._opener(payload)
-        except (ConfigurationError, HistoryCorruptedError):
-            return HIDDEN
+        return self._opener(payload)
 
     def _plain(self, payload: str | None) -> str | None:
         plain = self._open(payload)
@@ -326,7 +322,12 @@ def value_opener(client: Client, blobs: Mapping[str, bytes], *, reveal: bool = F
     envelope = client.envelope
 
     def open_value(payload: str) -> str:
-        return HIDDEN if not reveal and envelope.hides(payload) else envelope.open(payload, blobs)
+        if not reveal and envelope.hides(payload):
+            return HIDDEN
+        try:
+            return envelope.open(payload, blobs)
+        except ConfigurationError:
+            return HIDDEN
 
     return open_value
 

@@ -42,9 +42,7 @@ def open_store(url: str | None = None) -> Store:
         case "postgresql" | "postgres":
             raise ConfigurationError(f"PostgreSQL stores are not available yet; use {_FORMS}")
         case _:
-            raise ConfigurationError(
-                f"unknown kind of store {scheme!r} in {url!r}: expected {_FORMS}{_guess(scheme)}"
-            )
+            raise ConfigurationError(f"unknown kind of store {scheme!r} in {url!r}: expected {_FORMS}{_guess(scheme)}")
 
 
 def _sqlite(path: str | Path) -> Store:

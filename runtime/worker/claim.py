@@ -28,6 +28,7 @@ class Claims:
         self._wake: Alarm | None = None
         self._wake_at_us: int | None = None
         self._is_stopped = False
+        self._moved: set[str] | None = None
 
     def changed(self, change: Change) -> None:
         """The store's listener."""
@@ -87,9 +88,15 @@ class Claims:
                 room = engine.options.max_runs - len(engine.held)
                 claimed: list[Claimed] = []
                 if room > 0 and engine.may_start():
+                    self._moved = set()
                     claimed = await engine.store.claim(engine.worker_id, workflows, queues, room, engine.clock.now_us())
+                    moved, self._moved = self._moved, None
                     for item in claimed:
-                        self._admit(item)
+                        if item.run.run_id not in moved:
+                            self._admit(item)
+                    for item in claimed:
+                        if item.run.run_id in moved:
+                            await self._look_again(item)
                 if not self._again and not claimed:
                     self.wake_by(await engine.store.next_ready_at(engine.worker_id, workflows, queues))
                     break
@@ -97,21 +104,41 @@ class Claims:
             log.warning("the store is not available, trying again: %s", error.message)
             self.wake_by(engine.clock.now_us() + engine.options.retry_delay_us)
         finally:
+            self._moved = None
             self._task = None
             if self._again:
                 self.poll()
 
+    def committed(self, run_id: str) -> None:
+        """A turn of this run is durable. What a claim that is under way will say of the run may be older than that."""
+        if self._moved is not None:
+            self._moved.add(run_id)
+
+    async def _look_again(self, claimed: Claimed) -> None:
+        """Take a claimed run as it is now, if it is still ours."""
+        engine, run_id = self._engine, claimed.run.run_id
+        held = engine.held.get(run_id)
+        if held is not None and held.epoch == claimed.run.epoch:
+            if held.is_busy:
+                held.wants_inbox = True
+            else:
+                engine.loader.refresh_soon(held)
+            return
+        row = await engine.store.get_run_by_id(run_id)
+        if row is not None and row.owner == engine.worker_id:
+            self._admit(Claimed(row, await engine.store.read_inbox(run_id)))
+
     def _admit(self, claimed: Claimed) -> None:
         engine, row = self._engine, claimed.run
         held = engine.held.get(row.run_id)
+        if held is not None and held.epoch != row.epoch:  # it was somebody else's in between
+            engine.lose(held)
+            held = None
         if held is None:
             held = engine.held[row.run_id] = HeldRun(row, row.seq, row.epoch)
             held.replayer = engine.cache.take(row.run_id, row.seq) if row.seq else None
             held.recovers = row.seq > 0 and (held.replayer is None or row.lost)
             held.is_closed = row.status.is_closed
-        elif held.epoch != row.epoch:
-            held.recovers = True
-            held.epoch, held.is_ours = row.epoch, True
         if held.is_busy:
             held.wants_inbox = True
             return

@@ -201,6 +201,10 @@ class Engine:
         except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel makes the run stuck
             held.inbox, held.facts, held.records = inbox, facts, records
             return self.stick(held, error)
+        if activation.unread:
+            unread = {id(fact) for fact in activation.unread}
+            inbox = [row for row in inbox if id(row.fact) not in unread]
+            held.facts[:0] = [fact for fact in facts if id(fact) in unread]
         turn = draft_turn(held, replayer, activation, inbox, records, self.options, now_us)
         return _Pending(held, turn, activation, [then for _, then in records] if records else ())
 
@@ -271,9 +275,10 @@ class Engine:
         again: list[_Pending] = []
         for pending, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
+                self.claims.committed(pending.turn.run_id)
                 self._effects(pending)
             elif isinstance(outcome, ConflictError):
-                self._lose(pending.held)
+                self.lose(pending.held)
             elif isinstance(outcome, StoreUnavailableError):
                 again.append(pending)
             else:
@@ -306,6 +311,9 @@ class Engine:
 
     def _after(self, held: HeldRun, turn: Turn) -> None:
         held.is_busy = False
+        if held.replayer is not None and held.replayer.loop.tainted:
+            self.cache.stubborn += held.replayer.evict()
+            held.replayer = None
         change = turn.change
         if change is not None:
             held.is_closed = change.status.is_closed
@@ -354,9 +362,9 @@ class Engine:
     def lose_all(self) -> None:
         """The lease is gone: others may own every run by now."""
         for held in list(self.held.values()):
-            self._lose(held)
+            self.lose(held)
 
-    def _lose(self, held: HeldRun) -> None:
+    def lose(self, held: HeldRun) -> None:
         """Another worker owns the run: forget it, and whatever it has in flight here."""
         if not held.is_ours:
             return

@@ -25,10 +25,12 @@ class QueryAnswerer:
         self._engine = engine
         self._task: asyncio.Task[None] | None = None
         self._again = False
+        self._too_early: set[str] = set()
 
     def changed(self, change: Change) -> None:
         """The store's listener."""
-        if change.queries:
+        began = self._too_early and (change.wrote is None or not self._too_early.isdisjoint(change.wrote))
+        if change.queries or began:
             self.poll()
 
     def poll(self) -> None:
@@ -44,54 +46,55 @@ class QueryAnswerer:
             while True:
                 self._again = False
                 pending = await engine.store.pending_queries(list(engine.registry.workflows), engine.clock.now_us())
-                for query in pending:
-                    await self._answer(query)
-                if not pending and not self._again:
+                self._too_early = {query.run_id for query in pending}
+                answered = [query for query in pending if await self._answer(query)]
+                if not answered and not self._again:
                     return
         except StoreUnavailableError as error:
             log.warning("the store is not available, queries wait: %s", error.message)
         finally:
             self._task = None
 
-    async def _answer(self, query: QueryRow) -> None:
+    async def _answer(self, query: QueryRow) -> bool:
+        """Answer, unless the run has not had its first turn: who asks right after a start waits for that."""
         engine = self._engine
         row = await engine.store.get_run_by_id(query.run_id)
-        if row is None:
-            await engine.store.reply(query.query_id, "failed", record_exception(QueryFailedError("the run was purged")))
-            return
-        state, reply = "answered", ""
-        replayer, is_own = await self._replayer(row)
+        if row is not None and row.seq == 0:
+            return False
+        self._too_early.discard(query.run_id)
+        state = "answered"
         try:
-            if replayer is None:
-                raise QueryFailedError("the run cannot be replayed here")
-            reply = replayer.query(query.name, query.payload)
+            reply = await self._ask(row, query)
+        except StoreUnavailableError:
+            raise
         except (Exception, DeterminismError) as error:  # noqa: BLE001 - a failing query fails only the query
             state, reply = "failed", record_exception(error)
-        finally:
-            if replayer is not None and (is_own or replayer.loop.tainted):
-                self._forget(row, replayer)
         await engine.store.reply(query.query_id, state, reply)
+        return True
 
-    def _forget(self, row: RunRow, replayer: Replayer) -> None:
-        """Evict a replayer that was made for a query, or that a query may have changed before it was refused."""
-        held = self._engine.held.get(row.run_id)
-        if held is not None and held.replayer is replayer:
-            held.replayer = None
-        replayer.evict()
-
-    async def _replayer(self, row: RunRow) -> tuple[Replayer | None, bool]:
-        """A replayer at the committed end of the run's history, and whether it was made for this query."""
+    async def _ask(self, row: RunRow | None, query: QueryRow) -> str:
+        if row is None:
+            raise QueryFailedError("the run was purged")
         engine = self._engine
         held = engine.held.get(row.run_id)
         if held is not None and held.replayer is not None and not held.is_busy and held.replayer.recorder.seq >= row.seq:
-            return held.replayer, False
+            try:
+                return self._call(held.replayer, row, query)
+            finally:
+                if held.replayer.loop.tainted:
+                    engine.cache.stubborn += held.replayer.evict()
+                    held.replayer = None
         fresh = engine.loader.new_replayer(HeldRun(row, 0, row.epoch))
         try:
             history = await engine.store.read_history(row.run_id)
             blobs = await engine.store.read_blobs(row.run_id)
-            engine.watchdog.run(row.workflow_id, fresh.load, history, blobs)
-        except (Exception, DeterminismError) as error:  # noqa: BLE001 - said to the asker
-            log.warning("a query of run %s cannot be answered: %s", row.run_id, error)
+            try:
+                engine.watchdog.run(row.workflow_id, fresh.load, history, blobs)
+            except (Exception, DeterminismError) as error:
+                raise QueryFailedError(f"the run cannot be replayed here: {error}") from error
+            return self._call(fresh, row, query)
+        finally:
             fresh.evict()
-            return None, False
-        return fresh, True
+
+    def _call(self, replayer: Replayer, row: RunRow, query: QueryRow) -> str:
+        return self._engine.watchdog.run(row.workflow_id, replayer.query, query.name, query.payload)

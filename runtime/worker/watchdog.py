@@ -7,9 +7,11 @@ identity of its mark.
 
 **Interrupting.** ``PyThreadState_SetAsyncExc`` leaves an exception for a thread, which raises it at its next
 checkpoint: the start of a function, a jump backwards, the end of a call. That ends a loop in Python. A call
-into C has no checkpoint: it is reported, and the exception waits for its end. While a call holds the GIL even
-this thread stands still; it runs again when the call is over, and finds the same line, because the end of a
-call is where a thread gives a GIL away that others want.
+into C has no checkpoint: it is reported, and the exception waits for its end. Nothing is sent while the
+thread uses no processor time at all, so while it sleeps in C: a pending exception slows every thread down,
+and on Python 3.11 it stops those that are traced. While a call holds the GIL even this thread stands still;
+it runs again when the call is over, and finds the same line, because the end of a call is where a thread
+gives a GIL away that others want.
 
 **Never after the drain.** The exception must not hit the worker's own code. The race is: this thread sees the
 drain under way, the drain ends, this thread interrupts. It is closed in the manner of Dekker's algorithm:
@@ -120,6 +122,7 @@ class Watchdog:
         self._lock = threading.Lock()
         self._case: _Case | None = None
         self._raised = 0
+        self._has_run = False
         self._seen: Mark | None = None
         self._forgiven = 0.0
         self._stopping = threading.Event()
@@ -204,6 +207,7 @@ class Watchdog:
                 return
             late = now - looked_at - pause
             is_guilty = used - used_before >= late * _SHARE_OF_THE_GUILTY
+            self._has_run = used != used_before
             looked_at, used_before = now, used
             self._look(now, 0.0 if is_guilty else late)
             is_hunting = self._case is not None and self._case.looks > 0
@@ -243,7 +247,7 @@ class Watchdog:
 
     def _pursue(self, case: _Case, now: float) -> None:
         is_pending = self._raised - case.raised_before < case.sent
-        if is_pending or case.sent >= _MAX_INTERRUPTS:
+        if is_pending or not self._has_run or case.sent >= _MAX_INTERRUPTS:
             self._report(case, interrupted=False)
             return
         is_user_code, where = self._find_code()
@@ -328,14 +332,13 @@ class _Interrupter:
         place of any other.
         """
         try:
-            self._set(self.thread_id, id(BlockedLoopInterrupt))
-            _checkpoint()
+            _checkpoint(self._set(self.thread_id, id(BlockedLoopInterrupt)))
         except BlockedLoopInterrupt:
             return
 
 
-def _checkpoint() -> None:
-    """Do nothing; the entrance of a function is a checkpoint."""
+def _checkpoint(_: object) -> None:
+    """Do nothing; the end of the call that makes the argument is a checkpoint, and this entrance is another."""
 
 
 def _processor_clock(thread_id: int) -> Callable[[], float]:

@@ -137,6 +137,28 @@ async def test_closed_run_reads_nothing_of_what_waits_for_its_successor(store):
     assert kinds(await store.read_inbox(second.run_id)) == [EventKind.RUN_STARTED, EventKind.SIGNAL_RECEIVED]
 
 
+async def test_messages_to_a_run_that_continued_go_to_the_run_that_goes_on(store):
+    author = await begin(store)
+    await continue_as_new(author)
+    third = await continue_as_new(await reclaim(store))
+    assert (await store.send(message(message_id="m1", run_id=author.run.run_id))).run_id == third.run_id
+    inbox = await store.read_inbox(third.run_id)
+    assert [row.message_id for row in inbox] == [None, "m1"]
+    await store.send(message(message_id="m1", run_id=author.run.run_id))
+    assert await store.read_inbox(third.run_id) == inbox
+
+
+async def test_messages_to_a_chain_that_ended_are_refused_even_if_its_id_is_used_again(store):
+    author = await begin(store)
+    await continue_as_new(author)
+    await (await reclaim(store)).commit(STARTED, COMPLETED, change=ended())
+    later = new_run(on_conflict="replace")
+    await store.start(later)
+    with pytest.raises(RunClosedError):
+        await store.send(message(run_id=author.run.run_id))
+    assert kinds(await store.read_inbox(later.run_id)) == [EventKind.RUN_STARTED]
+
+
 async def test_results_do_not_pass_to_the_successor(store):
     author = await begin(store)
     await store.send(outcome(author.run, 1))

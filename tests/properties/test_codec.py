@@ -160,7 +160,8 @@ typed = st.recursive(leaf, grow, max_leaves=5)
 ILL_TYPED = st.sampled_from(
     [True, 3, 2**70, 1.0, "text", Color.RED, Size.SMALL, LoudText("x"), OddInt(1), MyList([1]), (1, 2), Pair(1, 2),
      {1}, frozenset("a"), OrderedDict(a=1), b"x", object(), Cell(1), Slot("x"), Box[int](content=1), [True],
-     [Color.RED], {"a": Size.SMALL}, {1: "a"}, dt.datetime(2024, 1, 1), Decimal(1), "\ud800", math.nan, [10**5000], print]
+     [Color.RED], {"a": Size.SMALL}, {1: "a"}, dt.datetime(2024, 1, 1), Decimal(1), "\ud800", math.nan, [10**5000],
+     print]
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from itertools import count
 from typing import Any
 
+from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact
 from runtime.store.row import (
     AttemptOutcome,
@@ -36,6 +37,7 @@ from runtime.store.rule import (
     STORE_ACTOR,
     WAKERS,
     accepts,
+    is_kept_for_successor,
     wakes,
 )
 
@@ -199,11 +201,19 @@ class State:
         return sorted(rows, key=lambda waiting: waiting.fact.kind != EventKind.RUN_STARTED)
 
     def target(self, row: InboxRow) -> KeptRun | None:
-        """The run that a row is addressed to."""
+        """The run that a row is addressed to; for a message to one that continued as new, the run that goes
+        on."""
         if row.run_id is None:
             return self.current(row.workflow_id)
         run = self.runs.get(row.run_id)
-        return run if run is not None and run.row.workflow_id == row.workflow_id else None
+        if run is None or run.row.workflow_id != row.workflow_id:
+            return None
+        is_continued = run.row.status is RunStatus.CONTINUED_AS_NEW
+        if is_continued and is_kept_for_successor(row.fact.kind, row.fact.command):
+            current = self.current(row.workflow_id)
+            if current is not None and current.row.first_run_id == run.row.first_run_id:
+                return current
+        return run
 
     def is_repeated(self, run: KeptRun, row: InboxRow) -> bool:
         """Whether the message, or an outcome of the same step, was accepted before."""
@@ -225,8 +235,8 @@ class State:
         receipt = self.examine(row)
         run = self.target(row)
         if receipt is Receipt.DELIVERED and run is not None:
-            is_closed = run.row.status.is_closed
-            self.write(run, replace(row, run_id=run.row.run_id) if is_closed else row)
+            is_for_id = row.run_id is None and not run.row.status.is_closed
+            self.write(run, row if is_for_id else replace(row, run_id=run.row.run_id))
             self._wake(run, row)
         return receipt
 

@@ -1,7 +1,8 @@
 """Connections to the file: their settings, and what SQLite's errors mean to the people who must act.
 
-Nothing here, nor anywhere in this package, opens the database file, its ``-wal`` or its ``-shm`` by other means than SQLite: closing such a
-descriptor would silently drop the locks that SQLite holds for this process (POSIX advisory locks belong to the process, not the descriptor).
+Nothing here, nor anywhere in this package, opens the database file, its ``-wal`` or its ``-shm`` by other means
+than SQLite: closing such a descriptor would silently drop the locks that SQLite holds for this process (POSIX
+advisory locks belong to the process, not the descriptor).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from durable.errors import StoreError, StoreFormatError, StoreUnavailableError
+
+C = TypeVar("C", bound=sqlite3.Connection)
 
 _WORTH_WAITING: Final = frozenset(
     {
@@ -74,17 +77,13 @@ def uri(path: Path, mode: str) -> str:
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
-C = TypeVar("C", bound=sqlite3.Connection)
-
-
-def connect_writer(
-    path: Path,
-    *,
-    mode: str = "rw",
-    wait_seconds: float = 0.0,
-    factory: type[C] = sqlite3.Connection,  # type: ignore[assignment]
-) -> C:
+def connect_writer(path: Path, *, mode: str = "rw", wait_seconds: float = 0.0) -> sqlite3.Connection:
     """A connection that writes, with every commit on disk before it returns."""
+    return connect_as(sqlite3.Connection, path, mode=mode, wait_seconds=wait_seconds)
+
+
+def connect_as(factory: type[C], path: Path, *, mode: str = "rw", wait_seconds: float = 0.0) -> C:
+    """A writing connection of a class of its own."""
     connection = sqlite3.connect(
         uri(path, mode),
         uri=True,
@@ -99,9 +98,7 @@ def connect_writer(
 
 def connect_checkpointer(path: Path) -> sqlite3.Connection:
     """A connection that only checkpoints."""
-    connection = sqlite3.connect(
-        uri(path, "rw"), uri=True, timeout=0.0, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(uri(path, "rw"), uri=True, timeout=0.0, isolation_level=None, check_same_thread=False)
     return _configured(connection, _CHECKPOINTER)
 
 
@@ -146,9 +143,7 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
             path=str(path),
         )
     if code in _WORTH_WAITING:
-        return StoreUnavailableError(
-            f"{path} cannot be used now ({name}: {error}); {_advice(code)}", path=str(path)
-        )
+        return StoreUnavailableError(f"{path} cannot be used now ({name}: {error}); {_advice(code)}", path=str(path))
     return StoreError(f"{path}: {name}: {error}", path=str(path))
 
 

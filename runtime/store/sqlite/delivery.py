@@ -10,8 +10,9 @@ from enum import Enum, auto
 from typing import Final
 
 from durable.errors import RunClosedError, RunNotFoundError
+from durable.handle import RunStatus
 from runtime.store.row import InboxRow, RunRow, UpdateRow
-from runtime.store.rule import DELAY_BREAKERS, STEP_OUTCOMES, accepts, blob_of, wakes
+from runtime.store.rule import DELAY_BREAKERS, STEP_OUTCOMES, accepts, blob_of, is_kept_for_successor, wakes
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import load
@@ -30,11 +31,17 @@ class Receipt(Enum):
 
 
 def find_target(session: Session, row: InboxRow) -> Run | None:
-    """The run that a row is addressed to."""
+    """The run that a row is addressed to; for a message to one that continued as new, the run that goes on."""
     if row.run_id is None:
         return session.current(row.workflow_id)
     run = session.run(row.run_id)
-    return run if run is not None and run.workflow_id == row.workflow_id else None
+    if run is None or run.workflow_id != row.workflow_id:
+        return None
+    if run.status is RunStatus.CONTINUED_AS_NEW and is_kept_for_successor(row.fact.kind, row.fact.command):
+        current = session.current(row.workflow_id)
+        if current is not None and current.first_run_id == run.first_run_id:
+            return current
+    return run
 
 
 def examine(session: Session, run: Run | None, row: InboxRow) -> Receipt:
@@ -57,7 +64,7 @@ def post(session: Session, row: InboxRow) -> Receipt:
 
 def write(session: Session, run: Run, row: InboxRow) -> None:
     """Put a row that was examined into a run's inbox and wake the run."""
-    put(session, run, row, run.run_id if run.status.is_closed else row.run_id)
+    put(session, run, row, None if row.run_id is None and not run.status.is_closed else run.run_id)
     is_delayed = run.seq == 0 and run.ready_at_us is not None
     if wakes(run.status, row.fact.kind) and (not is_delayed or row.fact.kind in DELAY_BREAKERS):
         session.wake(run, row.at_us)

@@ -36,9 +36,7 @@ _OF_RUN: Final = tuple(
         "runs",
     )
 )
-_OF_WORKFLOW_ID: Final = tuple(
-    Bulk(_HOUSE[f"delete_{table}"], 1) for table in ("message_ids", "updates", "inbox")
-)
+_OF_WORKFLOW_ID: Final = tuple(Bulk(_HOUSE[f"delete_{table}"], 1) for table in ("message_ids", "updates", "inbox"))
 
 
 def purge(session: Session, closed_before_us: int, limit: int) -> int:

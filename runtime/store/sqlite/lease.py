@@ -1,15 +1,18 @@
 """Signs of life of workers: one locked file each, in a directory beside the database (rule D3).
 
-A heartbeat kept as a row would queue behind writers, so here it is a file. While a worker lives it holds an exclusive ``flock`` on
-``<database>-workers/<worker>.json``; the kernel lets go of it when the process dies, so a dead process loses its lease at once. A process that
-still exists but does not run (SIGSTOP, a stalled machine) stops beating: the file holds the time of the last beat on ``CLOCK_BOOTTIME``, which
-is one clock for all processes of the host and goes on while the machine sleeps. A beat older than the lease is no sign of life.
+A heartbeat kept as a row would queue behind writers, so here it is a file. While a worker lives it holds an
+exclusive ``flock`` on ``<database>-workers/<worker>.json``; the kernel lets go of it when the process dies, so a
+dead process loses its lease at once. A process that still exists but does not run (SIGSTOP, a stalled machine)
+stops beating: the file holds the time of the last beat on ``CLOCK_BOOTTIME``, which is one clock for all processes
+of the host and goes on while the machine sleeps. A beat older than the lease is no sign of life.
 
-The heart is a thread of its own, so a long transaction or a full disk does not stop it, and it writes the file before a worker's first beat is
-believed. It stops by itself when the event loop has been silent for longer than the watchdog allows. A beat that comes too late is never
-written: the worker is taken for dead already, and its lease has lapsed for ever. It joins again under a new id.
+The heart is a thread of its own, so a long transaction or a full disk does not stop it, and it writes the file
+before a worker's first beat is believed. It stops by itself when the event loop has been silent for longer than the
+watchdog allows. A beat that comes too late is never written: the worker is taken for dead already, and its lease
+has lapsed for ever. It joins again under a new id.
 
-File: the beat as 20 digits, a newline, the lease and the worker as JSON. The digits are overwritten in place by one write.
+File: the beat as 20 digits, a newline, the lease and the worker as JSON. The digits are overwritten in place by one
+write.
 """
 
 from __future__ import annotations
@@ -73,13 +76,11 @@ class SqliteLease:
         self._path = folder / f"{_file_name(worker.worker_id)}.json"
         self._fd = self._create(worker)
         _open_leases.add(self)
-        self._heart = threading.Thread(
-            target=self._beat_on, name=f"durable-heart {worker.worker_id}", daemon=True
-        )
+        self._heart = threading.Thread(target=self._beat_on, name=f"durable-heart {worker.worker_id}", daemon=True)
         self._heart.start()
 
     def _create(self, worker: WorkerRow) -> int:
-        """Write and lock the file under another name first, so that nobody sees it unlocked and takes it for a dead worker's."""
+        """Write and lock the file under another name: nobody must see it unlocked and take it for a dead worker's."""
         draft = self._path.with_suffix(f".{os.getpid()}.new")
         text = json.dumps({"lease_ns": self._lease_ns, "worker": asdict(worker)})
         try:
@@ -170,9 +171,7 @@ os.register_at_fork(after_in_child=_forsake_all)
 
 def _file_name(worker_id: str) -> str:
     """A file name for any worker id."""
-    plain = "".join(
-        character if character.isalnum() or character in "-_." else "_" for character in worker_id
-    )
+    plain = "".join(character if character.isalnum() or character in "-_." else "_" for character in worker_id)
     return (
         worker_id
         if plain == worker_id and len(plain) < 100

@@ -64,9 +64,7 @@ def _conditions(where: RunFilter) -> list[_Condition]:
         if where.rollback == "none":
             found.append(_Condition("rollback = ?", rollback, "durable_runs NOT INDEXED", is_ordered=True))
         else:
-            found.append(
-                _Condition("rollback <> 'none' AND rollback = ?", rollback, _by("rollback"), is_ordered=True)
-            )
+            found.append(_Condition("rollback <> 'none' AND rollback = ?", rollback, _by("rollback"), is_ordered=True))
     if where.workflow is not None:
         found.append(_Condition("workflow = ?", (where.workflow,), _by("workflow"), is_ordered=True))
     if where.actor is not None:

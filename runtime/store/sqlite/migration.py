@@ -1,7 +1,8 @@
 """Opening a file as a store: is it ours, and is it of our version?
 
-A store carries ``APPLICATION_ID`` in its header and the number of its newest migration as ``user_version``. Migrations are
-``migrations/NNNN_name.sql``, numbered from 1 without gaps; all that are missing run in one transaction.
+A store carries ``APPLICATION_ID`` in its header and the number of its newest migration as ``user_version``.
+Migrations are ``migrations/NNNN_name.sql``, numbered from 1 without gaps; all that are missing run in one
+transaction.
 """
 
 from __future__ import annotations
@@ -18,15 +19,13 @@ from runtime.store.sqlite.connection import connect_writer, is_busy, primary_cod
 APPLICATION_ID: Final = 0x44757261
 """``Dura`` in ASCII."""
 
-OLDEST_SQLITE: Final = (3, 37, 0)
+OLDEST_SQLITE: Final = (3, 38, 0)
 
 
 def migrations() -> list[str]:
     """The texts of all migrations, in order."""
     folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name
-    )
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return [file.read_text(encoding="utf-8") for file in files]
 
 

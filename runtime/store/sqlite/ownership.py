@@ -25,9 +25,7 @@ LONG_AGO: Final = 0
 def inbox_row(columns: tuple[Any, ...]) -> InboxRow:
     """An inbox row out of the columns of the ``read`` statement."""
     workflow_id, run_id, message_id, kind, command, name, detail, payload, actor, at_us, row_id = columns
-    return InboxRow(
-        workflow_id, run_id, message_id, Fact(kind, command, name, detail, payload, actor), at_us, row_id
-    )
+    return InboxRow(workflow_id, run_id, message_id, Fact(kind, command, name, detail, payload, actor), at_us, row_id)
 
 
 def claim(

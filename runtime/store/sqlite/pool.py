@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 import aiosqlite
 import anyio
 
-from durable.errors import StoreUnavailableError
 from runtime.store.sqlite.connection import READER, identify, is_harmless, translate, uri
 
 T = TypeVar("T")
@@ -62,9 +61,9 @@ class ReadPool:
                 connection.execute("ROLLBACK")
 
         async with self._connected() as connection:
-            # aiosqlite offers no public way to run a function on its thread; a hop for every statement would cost more than the statements.
-            execute: Callable[..., Awaitable[T]] = connection._execute  # noqa: SLF001
-            return await execute(in_transaction, connection._conn)  # noqa: SLF001
+            # aiosqlite has no public way to run a function on its thread; a hop for every statement costs too much.
+            execute: Callable[..., Awaitable[T]] = connection._execute
+            return await execute(in_transaction, connection._conn)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -81,9 +80,7 @@ class ReadPool:
                 if is_sound:
                     self._idle.append(reader)
                 else:
-                    with anyio.CancelScope(
-                        shield=True
-                    ):  # an abandoned connection would keep its thread for ever
+                    with anyio.CancelScope(shield=True):  # an abandoned connection would keep its thread for ever
                         await reader.connection.close()
 
     async def _take(self) -> _Reader:
@@ -94,9 +91,12 @@ class ReadPool:
                 return reader
             await reader.connection.close()
         try:
-            connection = await aiosqlite.connect(
-                uri(self._path, "ro"), uri=True, timeout=_WAIT_SECONDS, isolation_level=None
-            )
+            connecting = aiosqlite.connect(uri(self._path, "ro"), uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+            # Its thread (up to 0.21 the connection itself) is no daemon: a program that fails before it closes the
+            # store would never end.
+            thread: Any = getattr(connecting, "_thread", connecting)
+            thread.daemon = True
+            connection = await connecting
             for setting in READER:
                 await connection.execute_fetchall(setting)
         except sqlite3.Error as error:

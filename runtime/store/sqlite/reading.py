@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from functools import partial
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from durable.history import Event
@@ -68,9 +68,7 @@ class Reading:
     async def count_runs(self, where: RunFilter) -> int:
         return await count_runs(self._pool, where)
 
-    async def next_ready_at(
-        self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]
-    ) -> int | None:
+    async def next_ready_at(self, worker_id: str, workflows: Sequence[str], queues: Sequence[str]) -> int | None:
         def read(connection: sqlite3.Connection) -> int | None:
             times = [connection.execute(_RUN["owned_next"], (worker_id,)).fetchone()[0]]
             for lane, workflow, queue in connection.execute(_RUN["lanes"]).fetchall():
@@ -97,10 +95,8 @@ class Reading:
         return [inbox_row(columns) for columns in await self._pool.rows(_READ["inbox"], (run_id,))]
 
     async def read_attempts(self, run_id: str, command: int | None = None) -> list[AttemptRow]:
-        return [
-            AttemptRow(*columns[:3], AttemptOutcome(columns[3]), *columns[4:])
-            for columns in await self._pool.rows(_READ["attempts"], (run_id, command))
-        ]
+        rows = await self._pool.rows(_READ["attempts"], (run_id, command))
+        return [_attempt(columns) for columns in rows]
 
     async def read_tasks(self, run_id: str) -> list[TaskRow]:
         return [task_row(columns) for columns in await self._pool.rows(_TASK["of_run"], (run_id,))]
@@ -155,6 +151,11 @@ class Reading:
     async def read_definition(self, workflow: str) -> str | None:
         found = await self._pool.row(_READ["definition"], (workflow,))
         return found[0] if found else None
+
+
+def _attempt(columns: tuple[Any, ...]) -> AttemptRow:
+    fields = (*columns[:3], AttemptOutcome(columns[3]), *columns[4:])
+    return AttemptRow(*fields)
 
 
 def _earliest(times: Iterable[int | None]) -> int | None:

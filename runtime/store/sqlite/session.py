@@ -1,10 +1,12 @@
 """The unit of work of the writer: runs in memory, rows in buffers, and few statements that write them out.
 
-Jobs of one database transaction work on ``Run`` objects and append to buffers; ``flush`` writes the buffers in statements of many rows.
-Only the tables runs, heads, events and inbox have buffers: ``execute_flushed`` is for statements that look at them, ``execute`` for the rest.
+Jobs of one database transaction work on ``Run`` objects and append to buffers; ``flush`` writes the buffers in
+statements of many rows. Only the tables runs, heads, events and inbox have buffers: ``execute_flushed`` is for
+statements that look at them, ``execute`` for the rest.
 
-Runs stay in memory from one transaction to the next: ``PRAGMA data_version``, read inside the write transaction, says whether any other
-connection has committed since, and then everything is forgotten. So as long as one process works alone, a turn reads nothing.
+Runs stay in memory from one transaction to the next: ``PRAGMA data_version``, read inside the write transaction,
+says whether any other connection has committed since, and then everything is forgotten. So as long as one process
+works alone, a turn reads nothing.
 """
 
 from __future__ import annotations
@@ -58,9 +60,7 @@ class Draft:
         """What listeners are told; None if there is nothing to look at."""
         if not (self.ready or self.tasks or self.queries or self.updates or self.closed or self.wrote):
             return None
-        return Change(
-            self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote)
-        )
+        return Change(self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote))
 
 
 class Session:
@@ -195,9 +195,7 @@ class Session:
         lanes = self.lanes()
         number = lanes.get((workflow, queue))
         if number is None:
-            number = lanes[workflow, queue] = self.execute(_RUN["insert_lane"], (workflow, queue)).fetchone()[
-                0
-            ]
+            number = lanes[workflow, queue] = self.execute(_RUN["insert_lane"], (workflow, queue)).fetchone()[0]
         return number
 
     # -- writing ------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def start(session: Session, new: NewRun, update: UpdateRow | None) -> StartOutco
         if not (is_known_update and message.fact.kind == EventKind.UPDATE_ACCEPTED)
     ]
     if existing is None:
-        run = create_run(session, replace(new, messages=()) if messages else new)
+        run = create_run(session, replace(new, messages=()) if new.messages else new)
         for message in messages:
             if examine(session, run, message) is not Receipt.REPEATED:
                 put(session, run, message, run.run_id)

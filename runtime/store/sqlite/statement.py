@@ -1,7 +1,8 @@
 """SQL out of the .sql files beside this module: named blocks, and statements that write many rows at once.
 
-Python's sqlite3 gives up the interpreter's lock around every step of a statement, and beside a busy event loop each way back can cost a
-whole switch interval. So the hot path counts statements: a batch's rows go through statements of 128, 64, ... 2, 1 rows.
+Python's sqlite3 gives up the interpreter's lock around every step of a statement, and beside a busy event loop each
+way back can cost a whole switch interval. So the hot path counts statements: a batch's rows go through statements
+of 128, 64, ... 2, 1 rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """``SqliteStore``: runs in one SQLite file, for any number of processes of one host.
 
-What is written goes through the ``Writer`` (rule D2), what is read through a ``ReadPool``, and signs of life through lock files beside the
-database (rule D3). This class only puts the parts together; what each method promises is written in ``runtime.store.protocol``.
+What is written goes through the ``Writer`` (rule D2), what is read through a ``ReadPool``, and signs of life
+through lock files beside the database (rule D3). This class only puts the parts together; what each method promises
+is written in ``runtime.store.protocol``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class SqliteStore(Reading):
 
     Args:
         path: the file; it and its directory are created when there is none.
-        wait_seconds: how long a write waits for a lock that another program holds, before it raises ``StoreUnavailableError``.
+        wait_seconds: how long a write waits for a lock that another program holds, before it raises
+            ``StoreUnavailableError``.
         watchdog_seconds: how long an event loop may be silent before the leases of its workers are left to lapse.
     """
 
@@ -152,9 +154,7 @@ class SqliteStore(Reading):
         if not is_volatile and self._transactions is not None:
             self._transactions.check_outside()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        writer.submit(
-            Call(apply, future, run_ids=run_ids, workflow_ids=workflow_ids, is_volatile=is_volatile)
-        )
+        writer.submit(Call(apply, future, run_ids=run_ids, workflow_ids=workflow_ids, is_volatile=is_volatile))
         return await future
 
     # -- workers ------------------------------------------------------------------------------------------
@@ -187,9 +187,7 @@ class SqliteStore(Reading):
     async def claim(
         self, worker_id: str, workflows: Sequence[str], queues: Sequence[str], limit: int, now_us: int
     ) -> list[Claimed]:
-        return await self._write(
-            lambda session: ownership.claim(session, worker_id, workflows, queues, limit, now_us)
-        )
+        return await self._write(lambda session: ownership.claim(session, worker_id, workflows, queues, limit, now_us))
 
     async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
         await self._write(lambda session: ownership.adopt(session, worker_id, run_ids), run_ids=run_ids)
@@ -203,9 +201,7 @@ class SqliteStore(Reading):
     # -- starting and sending -----------------------------------------------------------------------------
 
     async def start(self, new: NewRun, update: UpdateRow | None = None) -> StartOutcome:
-        return await self._write(
-            lambda session: starting.start(session, new, update), workflow_ids=(new.workflow_id,)
-        )
+        return await self._write(lambda session: starting.start(session, new, update), workflow_ids=(new.workflow_id,))
 
     async def send(self, row: InboxRow, update: UpdateRow | None = None) -> RunRow:
         return await self._write(
@@ -219,13 +215,9 @@ class SqliteStore(Reading):
     async def claim_tasks(
         self, worker_id: str, queues: Sequence[str], steps: Sequence[str], limit: int, now_us: int
     ) -> list[TaskRow]:
-        return await self._write(
-            lambda session: task.claim_tasks(session, worker_id, queues, steps, limit, now_us)
-        )
+        return await self._write(lambda session: task.claim_tasks(session, worker_id, queues, steps, limit, now_us))
 
-    async def finish_task(
-        self, task_row: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow] = ()
-    ) -> bool:
+    async def finish_task(self, task_row: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow] = ()) -> bool:
         return await self._write(
             lambda session: task.finish_task(session, task_row, row, attempts), run_ids=(task_row.run_id,)
         )
@@ -248,9 +240,7 @@ class SqliteStore(Reading):
         await self._write(lambda session: message.ask(session, query), is_volatile=True)
 
     async def pending_queries(self, workflows: Sequence[str], now_us: int) -> list[QueryRow]:
-        return await self._write(
-            lambda session: message.pending_queries(session, workflows, now_us), is_volatile=True
-        )
+        return await self._write(lambda session: message.pending_queries(session, workflows, now_us), is_volatile=True)
 
     async def reply(self, query_id: str, state: str, reply: str | None) -> None:
         await self._write(lambda session: message.reply(session, query_id, state, reply), is_volatile=True)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from durable.history import EventKind, Fact
 from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow, LogRow, TaskRow
-from runtime.store.rule import KEPT_ATTEMPTS, KEPT_LOGS, accepts
+from runtime.store.rule import KEPT_ATTEMPTS, KEPT_LOGS, STORE_ACTOR, accepts
 from runtime.store.sqlite.delivery import Receipt, post, refer_to_blobs
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.state import Run
@@ -20,7 +20,8 @@ _INBOX: Final = load("inbox")
 
 def task_row(columns: tuple[Any, ...]) -> TaskRow:
     """A task out of the columns of ``task_rows``."""
-    return TaskRow(*columns[1:14], cancel_requested=bool(columns[14]))
+    fields = (*columns[1:14], bool(columns[14]))
+    return TaskRow(*fields)
 
 
 def insert_task(session: Session, run: Run, task: TaskRow) -> None:
@@ -93,7 +94,7 @@ def free_task(session: Session, run: Run, task: TaskRow, at_us: int) -> None:
 
 def _end_unwanted(session: Session, run: Run, task: TaskRow, at_us: int) -> None:
     session.execute(_TASK["delete"], (run.key, task.command))
-    fact = Fact(EventKind.STEP_CANCELLED, task.command, task.step, actor=task.owner or "")
+    fact = Fact(EventKind.STEP_CANCELLED, task.command, task.step, actor=STORE_ACTOR)
     post(session, InboxRow(run.workflow_id, run.run_id, None, fact, at_us))
 
 

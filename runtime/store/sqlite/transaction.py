@@ -28,7 +28,7 @@ from runtime.store import fault
 from runtime.store.row import Change, InboxRow
 from runtime.store.sqlite.checkpoint import Checkpointer
 from runtime.store.sqlite.clock import boot_ns
-from runtime.store.sqlite.connection import connect_writer, primary_code, translate
+from runtime.store.sqlite.connection import connect_as, primary_code, translate
 from runtime.store.sqlite.delivery import Receipt, post
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.statement import load
@@ -38,7 +38,9 @@ T = TypeVar("T")
 _PART: Final = load("part")
 _OURS: Final = "durable_"
 
-_READING: Final = frozenset({sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+_READING: Final = frozenset(
+    {sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
 _REFUSED: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 _HARMLESS_PRAGMAS: Final = frozenset(
     {
@@ -54,8 +56,8 @@ _HARMLESS_PRAGMAS: Final = frozenset(
     }
 )
 _RULES: Final = (
-    "inside a transactional step the connection cannot begin or end transactions, attach databases, change settings, or "
-    f"write tables whose names begin with {_OURS!r}"
+    "inside a transactional step the connection cannot begin or end transactions, attach databases, change "
+    f"settings, or write tables whose names begin with {_OURS!r}"
 )
 
 
@@ -127,7 +129,7 @@ class SqliteTransaction:
 
     def begin(self, wait_seconds: float) -> None:
         """Connect and take the database's write lock."""
-        connection = connect_writer(self.path, wait_seconds=wait_seconds, factory=StepConnection)
+        connection = connect_as(StepConnection, self.path, wait_seconds=wait_seconds)
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.set_authorizer(_authorize)
@@ -253,7 +255,7 @@ class Transactions:
             )
 
     @asynccontextmanager
-    async def begin(self, run_id: str, epoch: int, timeout: float | None) -> AsyncIterator[SqliteTransaction]:  # noqa: ASYNC109 - a limit of the database's, kept by a thread
+    async def begin(self, run_id: str, epoch: int, timeout: float | None) -> AsyncIterator[SqliteTransaction]:
         """``TransactionalStore.transaction``."""
         self.check_outside()
         async with self._turnstile:
@@ -286,7 +288,7 @@ class Transactions:
 
 
 @asynccontextmanager
-async def _limited(transaction: SqliteTransaction, timeout: float | None) -> AsyncIterator[None]:  # noqa: ASYNC109
+async def _limited(transaction: SqliteTransaction, timeout: float | None) -> AsyncIterator[None]:
     """Run the step: end its transaction when the time is up, whatever the step is doing, and cancel it."""
     loop = asyncio.get_running_loop()
     scope = anyio.CancelScope()

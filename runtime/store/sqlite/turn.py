@@ -1,8 +1,8 @@
 """What a turn writes (rule D1).
 
-``write_turn`` first looks for every reason to refuse and then writes without one, so a turn is all or nothing. Within a turn: the run's own
-rows, then children, so that messages to them find them, then messages, then the run's change, which may end it, and at last the runs that
-may only exist once this one has ended.
+``write_turn`` first looks for every reason to refuse and then writes without one, so a turn is all or nothing.
+Within a turn: the run's own rows, then children, so that messages to them find them, then messages, then the run's
+change, which may end it, and at last the runs that may only exist once this one has ended.
 """
 
 from __future__ import annotations
@@ -27,20 +27,48 @@ _PART: Final = load("part")
 
 def write_turn(session: Session, turn: Turn) -> ConflictError | None:
     """Write a turn, or say why not."""
+    assert turn.epoch is not None or turn.fence, "who owns nothing must fence off the owner"
     run = session.run(turn.run_id)
     if run is None:
         return ConflictError(f"run {turn.run_id} does not exist", run_id=turn.run_id)
+    conflict = _find_conflict(session, run, turn)
+    if conflict is not None:
+        return conflict
+    _write_own_rows(session, run, turn)
+    if turn.new_runs or turn.outgoing or turn.inbox:
+        _reach_others(session, turn)
+    if turn.fence:
+        run.owner = None
+        run.epoch += 1
+        session.change_head(run)
+    if turn.change is not None:
+        _apply_change(session, run, turn.change)
+    if turn.close_children:
+        _close_children(session, turn)
+    for new in turn.new_runs:
+        if new.parent_run_id != turn.run_id:
+            session.count_unread(create_run(session, new))
+    return None
+
+
+def _find_conflict(session: Session, run: Run, turn: Turn) -> ConflictError | None:
     if run.seq != turn.expected_seq or (turn.epoch is not None and turn.epoch != run.epoch):
         return ConflictError(
             f"run {turn.run_id} is at event {run.seq} of epoch {run.epoch}, "
             f"not at event {turn.expected_seq} of epoch {turn.epoch}",
             run_id=turn.run_id,
         )
-    new_runs = turn.new_runs
-    if new_runs:
-        conflict = _find_conflict(session, run, turn)
-        if conflict is not None:
-            return conflict
+    for new in turn.new_runs:
+        taken_by = None if new.parent_run_id == turn.run_id else holder(session, new)
+        ends = turn.change is not None and turn.change.status.is_closed
+        if taken_by is not None and not (taken_by is run and ends and new.on_conflict == "replace"):
+            return ConflictError(
+                f"workflow id {new.workflow_id!r} is taken by run {taken_by.run_id}", run_id=turn.run_id
+            )
+    return None
+
+
+def _write_own_rows(session: Session, run: Run, turn: Turn) -> None:
     if turn.consumed:
         session.consume(run, turn.consumed)
     if turn.events:
@@ -53,38 +81,6 @@ def write_turn(session: Session, turn: Turn) -> ConflictError | None:
         run.lost = False
         session.change_head(run)
     _write_parts(session, run, turn)
-    if new_runs:
-        for new in new_runs:
-            if new.parent_run_id == turn.run_id:
-                _start_child(session, turn, new)
-    for command, row in turn.outgoing:
-        _send(session, turn, command, row)
-    for row in turn.inbox:
-        post(session, row)
-    if turn.fence:
-        run.owner = None
-        run.epoch += 1
-        session.change_head(run)
-    if turn.change is not None:
-        _apply_change(session, run, turn.change)
-    if turn.close_children:
-        _close_children(session, turn)
-    if new_runs:
-        for new in new_runs:
-            if new.parent_run_id != turn.run_id:
-                session.count_unread(create_run(session, new))
-    return None
-
-
-def _find_conflict(session: Session, run: Run, turn: Turn) -> ConflictError | None:
-    ends = turn.change is not None and turn.change.status.is_closed
-    for new in turn.new_runs:
-        taken_by = None if new.parent_run_id == turn.run_id else holder(session, new)
-        if taken_by is not None and not (taken_by is run and ends and new.on_conflict == "replace"):
-            return ConflictError(
-                f"workflow id {new.workflow_id!r} is taken by run {taken_by.run_id}", run_id=turn.run_id
-            )
-    return None
 
 
 def _write_parts(session: Session, run: Run, turn: Turn) -> None:
@@ -114,18 +110,29 @@ def _write_parts(session: Session, run: Run, turn: Turn) -> None:
         session.execute(_PART["close_question"], (run.key, command))
     for update in turn.updates:
         write_update(session, update)
+        refer_to_blobs(session, run, (update.payload,))
     if turn.attributes:
         set_attributes(session, run, turn.attributes)
     for key, payload in turn.published.items():
         session.execute(_PART["publish"], (run.key, key, payload))
         refer_to_blobs(session, run, (payload,))
-        session.draft.wrote.add(run.run_id)
     for item in turn.stream:
         session.execute(_PART["write_stream"], (run.key, item.name, item.position, item.payload))
         refer_to_blobs(session, run, (item.payload,))
+    if turn.published or turn.stream:
         session.draft.wrote.add(run.run_id)
     if turn.logs:
         write_logs(session, run, turn.logs)
+
+
+def _reach_others(session: Session, turn: Turn) -> None:
+    for new in turn.new_runs:
+        if new.parent_run_id == turn.run_id:
+            _start_child(session, turn, new)
+    for command, row in turn.outgoing:
+        _send(session, turn, command, row)
+    for row in turn.inbox:
+        post(session, row)
 
 
 def _start_child(session: Session, turn: Turn, new: NewRun) -> None:
@@ -186,7 +193,7 @@ def _apply_change(session: Session, run: Run, change: RunChange) -> None:
 
 
 def _close(session: Session, run: Run) -> None:
-    """Drop what only an open run can use. What it did not read passes to the run that continues it, else it is dropped."""
+    """Drop what only an open run can use. What it did not read passes to the run that continues it, if there is one."""
     session.draft.closed.add(run.run_id)
     session.close_inbox(run, successor=run.status is RunStatus.CONTINUED_AS_NEW)
     if run.has_parts:
@@ -195,7 +202,8 @@ def _close(session: Session, run: Run) -> None:
 
 
 def _close_children(session: Session, turn: Turn) -> None:
-    assert turn.change is not None and turn.change.closed_at_us is not None
+    assert turn.change is not None
+    assert turn.change.closed_at_us is not None
     actor = turn.events[-1].actor if turn.events else ""
     for child in _open_children(session, turn.run_id):
         if child.parent_command in turn.close_children:
@@ -223,9 +231,7 @@ def _close_child(session: Session, child: Run, at_us: int, actor: str) -> None:
     child.epoch += 1
     child.owner = None
     session.change_head(child)
-    ended = RunChange(
-        RunStatus.TERMINATED, child.rollback, reason=PARENT_ENDED, release=True, closed_at_us=at_us
-    )
+    ended = RunChange(RunStatus.TERMINATED, child.rollback, reason=PARENT_ENDED, release=True, closed_at_us=at_us)
     _apply_change(session, child, ended)
     for grandchild in _open_children(session, child.run_id):
         _close_child(session, grandchild, at_us, actor)

@@ -94,9 +94,7 @@ class Writer:
         self._loop = loop
         _, session = self._connected()
         self._version_told = session.read_version()
-        self._thread = threading.Thread(
-            target=self._work, name=f"durable-writer {self._path.name}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, name=f"durable-writer {self._path.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

@@ -35,6 +35,9 @@ def plain(a, b): ...
 def nothing() -> None: ...
 
 
+def typed_keywords(**options: Unpack[Options]) -> None: ...
+
+
 class Later(BaseModel):
     x: int
 
@@ -122,7 +125,10 @@ def test_wrong_call_is_refused_with_the_name_of_the_function(
         (order, ("book",), {"count": "2"}, "count"),
         (create, ("m", 1, "a", 2), {}, "tags[1]"),
         (create, ("m",), {"env": 3}, "env"),
+        (create, ("m", 1, "a"), {"env": 3}, "env"),
         (plain, (1, {"k": [set()]}), {}, "b.k[0]"),
+        (create, ("m",), {"\ud800": "x"}, ""),
+        (typed_keywords, (), {"depth": "x"}, "options.depth"),
     ],
 )
 def test_argument_that_cannot_be_written_is_refused_with_its_path(
@@ -198,6 +204,14 @@ def test_names_that_the_function_closes_over_are_known_after_its_definition() ->
 
     step = outer()
     assert ArgumentsCodec(step).encode((step(None)(y=1),), {}) == '{"value":{"y":1}}'
+
+
+def test_variable_that_is_not_yet_bound_does_not_stop_others() -> None:
+    def step(value: int) -> Any:
+        return unbound
+
+    assert ArgumentsCodec(step).encode((1,), {}) == '{"value":1}'
+    unbound = None
 
 
 def test_unknown_annotation_is_refused_with_the_name_of_the_parameter() -> None:

@@ -244,6 +244,12 @@ def test_recorded_plaintext_is_compared_after_a_rotation_of_keys() -> None:
     assert not after.matches("[2]", payload, digest)
 
 
+def test_recorded_plaintext_of_an_unknown_key_cannot_be_compared() -> None:
+    before = Envelope([AesGcmCodec(KEY, "old")])
+    with pytest.raises(ConfigurationError, match="encrypted with key 'old'"):
+        Envelope([AesGcmCodec(OTHER_KEY, "new")]).matches("[1]", before.seal("[1]"), before.digest("[1]"))
+
+
 def test_recorded_plaintext_without_a_digest_is_compared_by_opening() -> None:
     envelope = Envelope([Rot()])
     payload = envelope.seal("[1]")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag, model_serializer
+from typing_extensions import TypeAliasType
 
 from durable.codec import Secret, value_codec
 from durable.errors import DecodeError, EncodeError
@@ -86,6 +87,33 @@ def other_class_of_this_name() -> type:
     return Circle
 
 
+class Aliased(BaseModel):
+    text: str = Field(alias="TEXT")
+
+
+class Written(BaseModel):
+    """Writes itself, so that unions in it are only read."""
+
+    shape: BY_FUNCTION
+    when: str | dt.date
+
+    @model_serializer
+    def write(self) -> dict[str, Any]:
+        return {"shape": {"kind": self.shape.kind, "x": self.shape.x}, "when": str(self.when)}
+
+
+Pet = TypeAliasType("Pet", Dog | Cat)
+Note = TypeAliasType("Note", Aliased | None)
+
+
+class Home(BaseModel):
+    """Defined before what it refers to; ``Pet`` and ``Note`` are shared, hence defined apart."""
+
+    first: Pet | str
+    second: Pet | Note
+    third: Note | str
+
+
 OtherCircle = other_class_of_this_name()
 
 CASES: list[tuple[Any, Any, str]] = [
@@ -136,7 +164,15 @@ CASES: list[tuple[Any, Any, str]] = [
     (Circle | OtherCircle, OtherCircle(1), ""),
     (Tree | Leaf, Tree(left=Tree(left=Leaf(left=1))), ""),
     (Secret[str] | str, Secret("x"), '{"$type":"Secret","value":"x"}'),
+    # shared between annotations: members of the whole
+    (tuple[Pet, Pet | str], (Dog(name="a"), Cat(name="b")), ""),
+    (list[Pet] | Pet, Cat(name="b"), '{"$type":"Cat","value":{"name":"b"}}'),
+    (list[Home], [Home(first=Cat(name="a"), second=Aliased(TEXT="b"), third=Aliased(TEXT="c"))], ""),
+    (Home, Home(first="a", second=Dog(name="b"), third=None),
+     '{"first":"a","second":{"$type":"Dog","value":{"name":"b"}},"third":null}'),
     # discriminated by the user
+    (BY_FIELD | str, Line(x=1), '{"$type":"Line","value":{"kind":"line","x":1}}'),
+    (Written, Written(shape=Line(x=1), when="now"), '{"shape":{"kind":"line","x":1},"when":"now"}'),
     (BY_FIELD, Line(x=1), '{"kind":"line","x":1}'),
     (list[BY_FIELD], [Line(x=1), Dot()], '[{"kind":"line","x":1},{"kind":"dot","x":0}]'),
     (BY_ALIAS, Down(x=1), '{"$type":"Down","value":{"kind":"down","x":1}}'),

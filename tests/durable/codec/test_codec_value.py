@@ -349,6 +349,7 @@ REFUSED: list[tuple[Any, Any, str, str]] = [
     (Dog, Dog.model_construct(name=3), "name", "valid string, got 3"),
     (Private, touched_private(), "_seen", "come back equal"),
     (Open, Open(x=1, y=(2,)), "y", "annotate tuple"),
+    (Private, Private.model_construct(), "x", "expected x to be given"),
     (Checked, Checked.model_construct(low=2, high=1), "", "low is above high"),
     (Shown, Shown(at=dt.date(2024, 1, 2)), "at", "valid date"),
     (Options, {"depth": 1, "deep": 2}, "deep", "to be annotated, got 2, which would be dropped"),

@@ -21,6 +21,7 @@ from simulated_run import SimulatedRun
 
 from durable.errors import DeterminismError
 from durable.kernel import guard
+from durable.kernel.rules import find_rule
 
 rng = random.Random(7)
 system_rng = random.SystemRandom()
@@ -211,6 +212,13 @@ def test_guard_leaves_asyncio_alone():
     assert violation_of(waits) is None
 
 
+def test_guard_reports_code_that_no_workflow_is_known_for():
+    simulated = SimulatedRun()
+    error = guard.Guard().report(simulated.loop, find_rule("time.time"), sys._getframe(), "")
+    assert error.message.startswith("workflow code called time.time() at test_guard.py:")
+    assert simulated.loop.violation is error
+
+
 class Resource:
     def __del__(self):
         time.time()
@@ -335,7 +343,7 @@ def test_guard_falls_back_on_wrappers_where_no_tool_is_free(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
     fallback = guard.Guard()
     monkeypatch.setattr(sys, "addaudithook", lambda hook: None)
-    namespace = {"time": time}
+    namespace = {"time": sys.modules["time"]}  # here the name may hold a wrapper already
     exec("async def deploy(): return time.time()", namespace)
     fallback.watch(namespace["deploy"], "deploy")
     fallback.settle()

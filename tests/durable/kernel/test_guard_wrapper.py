@@ -161,6 +161,31 @@ def test_profile_sees_functions_in_python_and_their_first_argument():
     assert (random.Random.choice, rng, "deploy") in questions
 
 
+def test_profile_judges_what_it_is_told():
+    """Tracers, and so the measurement of coverage, do not look into a profile function."""
+    judge = Judge()
+    frame = sys._getframe()
+    profile = make_profile(CALLEES, {id(frame.f_code)}, judge)
+    frames = []
+
+    class Listener:
+        def __len__(self):
+            frames.append(sys._getframe(1))
+            return 1
+
+        def __getitem__(self, index):
+            return "chosen"
+
+    random.Random.choice(rng := random.Random(1), Listener())
+    profile(frames[0], "call", None)
+    profile(frame, "c_call", time.time)
+    profile(frames[0], "c_call", time.time)
+    profile(frame, "return", None)
+    profile(frame, "call", None)
+    me = "test_profile_judges_what_it_is_told"
+    assert judge.questions == [(random.Random.choice, rng, me), (time.time, UNKNOWN, me)]
+
+
 def test_profile_ignores_calls_of_other_code():
     def helper():
         return datetime.now()

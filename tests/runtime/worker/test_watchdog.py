@@ -107,6 +107,32 @@ def test_watchdog_reports_a_call_into_c_while_it_lasts(watchdog, reports):
     assert reports == [("deploy", *lines_of(waits, "gate"), False)]
 
 
+def test_watchdog_reports_an_interrupt_that_does_not_arrive(watchdog, reports):
+    def computes():
+        while not reports:
+            pass
+
+    watchdog._interrupter.send = lambda: None
+    with pytest.raises(BlockedLoopError):
+        watchdog.run("deploy", computes)
+    watchdog.stop()
+    assert [report[2] for report in reports] == [False]
+
+
+def test_watchdog_interrupts_a_loop_of_short_calls_into_c(watchdog, reports):
+    gate = threading.Lock()
+    gate.acquire()
+
+    def polls():
+        while not gate.acquire(timeout=0.001):
+            pass
+
+    with pytest.raises(BlockedLoopError):
+        watchdog.run("deploy", polls)
+    watchdog.stop()
+    assert [report[2] for report in reports] == [True]
+
+
 def test_watchdog_names_the_line_of_a_call_that_held_the_interpreter(watchdog):
     def sums():
         total = 1

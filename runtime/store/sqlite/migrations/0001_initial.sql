@@ -254,3 +254,80 @@ SELECT
     t.available_at_us, t.losses, t.owner, t.epoch, t.cancel_requested
 FROM durable_tasks AS t
 JOIN durable_runs AS r ON r.key = t.run_key;
+
+-- What people see who open the file with the sqlite3 shell: times as ISO text in UTC, durations in seconds.
+CREATE VIEW workflows AS
+SELECT
+    r.workflow_id,
+    r.workflow,
+    r.status,
+    h.waiting_for,
+    r.reason,
+    r.rollback,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.created_at_us / 1e6, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at_us / 1e6, 'unixepoch') AS started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.closed_at_us / 1e6, 'unixepoch') AS closed_at,
+    round((r.closed_at_us - r.created_at_us) / 1e6, 3) AS duration_s,
+    strftime('%Y-%m-%dT%H:%M:%fZ', h.ready_at_us / 1e6, 'unixepoch') AS ready_at,
+    h.seq AS events,
+    r.queue,
+    h.owner AS worker,
+    r.actor AS started_by,
+    r.code AS stuck_on_code,
+    (SELECT parent.workflow_id FROM durable_runs AS parent WHERE parent.run_id = r.parent_run_id) AS parent,
+    r.run_id
+FROM durable_runs AS r
+JOIN durable_heads AS h ON h.key = r.key;
+
+-- Every step: its StepScheduled event beside the event that ended it. An error is the payload of StepFailed, or of the last attempt while
+-- the step is retried; it is readable if payloads are not encrypted.
+CREATE VIEW workflow_steps AS
+SELECT
+    r.workflow_id,
+    s.command,
+    s.name AS step,
+    CASE
+        WHEN e.kind = 'StepCompleted' THEN 'completed'
+        WHEN e.kind = 'StepFailed' THEN 'failed'
+        WHEN e.kind = 'StepCancelled' THEN 'cancelled'
+        WHEN r.closed_at_us IS NOT NULL AND r.rollback <> 'running' THEN 'abandoned'
+        WHEN t.run_key IS NOT NULL AND t.owner IS NULL THEN 'queued'
+        WHEN a.next_at_us IS NOT NULL THEN 'retrying'
+        ELSE 'running'
+    END AS status,
+    CASE
+        WHEN e.seq IS NOT NULL THEN coalesce(e.detail ->> '$.attempts', 1)
+        ELSE coalesce(t.attempt, a.attempt + (a.next_at_us IS NOT NULL), 1)
+    END AS attempts,
+    CASE WHEN e.kind = 'StepFailed' THEN e.payload ->> '$.data.type[1]' ELSE a.error ->> '$.type[1]' END AS error_type,
+    CASE WHEN e.kind = 'StepFailed' THEN e.payload ->> '$.data.message' ELSE a.error ->> '$.message' END AS error,
+    strftime('%Y-%m-%dT%H:%M:%fZ', s.at_us / 1e6, 'unixepoch') AS scheduled_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', e.at_us / 1e6, 'unixepoch') AS ended_at,
+    round((e.at_us - s.at_us) / 1e6, 3) AS duration_s,
+    strftime('%Y-%m-%dT%H:%M:%fZ', a.next_at_us / 1e6, 'unixepoch') AS next_attempt_at,
+    coalesce(t.owner, e.actor, h.owner) AS worker,
+    CASE WHEN s.detail ->> '$.role' = 'compensation' THEN s.detail ->> '$.for' END AS compensates,
+    CASE WHEN s.detail ->> '$.role' = 'compensation' THEN s.detail ->> '$.undoes' END AS undoes,
+    r.run_id
+FROM durable_events AS s
+JOIN durable_runs AS r ON r.key = s.run_key
+JOIN durable_heads AS h ON h.key = s.run_key
+LEFT JOIN durable_events AS e ON e.run_key = s.run_key AND e.seq = (
+    SELECT o.seq FROM durable_events AS o
+    WHERE o.run_key = s.run_key AND o.seq > s.seq AND o.command = s.command
+        AND o.kind IN ('StepCompleted', 'StepFailed', 'StepCancelled')
+    ORDER BY o.seq LIMIT 1
+)
+LEFT JOIN durable_tasks AS t ON t.run_key = s.run_key AND t.command = s.command
+LEFT JOIN durable_attempts AS a ON e.seq IS NULL AND a.id = (
+    SELECT max(l.id) FROM durable_attempts AS l WHERE l.run_key = s.run_key AND l.command = s.command
+)
+WHERE s.kind = 'StepScheduled';
+
+-- What was undone, and how that went: `compensates` is the command number of the step, `undoes` its name.
+CREATE VIEW compensation_log AS
+SELECT
+    workflow_id, compensates, undoes, command, step AS compensation, status, attempts, error_type, error, scheduled_at, ended_at,
+    duration_s, next_attempt_at, run_id
+FROM workflow_steps
+WHERE compensates IS NOT NULL;

@@ -1,0 +1,182 @@
+"""Watching a run that is served here: progress as it comes, questions asked on the terminal, standstills noticed.
+
+The store tells of every commit; the watch looks a few times a second at most, and reads only the events that are new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from durable.duration import MICROSECONDS
+from durable.errors import HistoryCorruptedError
+from durable.handle import RunStatus
+from runtime.cli.progress import LiveProgress, LoggedProgress
+from runtime.cli.terminal import Terminal
+from runtime.client.timeline import Timeline, value_opener
+
+if TYPE_CHECKING:
+    from runtime.cli.session import Session
+    from runtime.client.description import Question
+    from runtime.client.handle import RunHandle
+    from runtime.runtime import Runtime
+    from runtime.store.row import Change, RunRow
+
+PAUSE_SECONDS: Final = 0.05
+"""Between two looks at least."""
+
+SOON_US: Final = MICROSECONDS
+"""A timer that is due so soon is waited for, before a run counts as waiting for people only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """Why nothing will happen here by itself.
+
+    Attributes:
+        status: ``stuck``, ``paused`` or ``waiting``.
+        reason: why it is stuck.
+        questions: what people are asked.
+    """
+
+    status: RunStatus
+    reason: str | None = None
+    questions: Sequence[Question] = field(default_factory=list)
+
+
+class Watch:
+    """Watches a run and those that it started.
+
+    Args:
+        may_ask: questions may be asked on the terminal, if there is one.
+    """
+
+    def __init__(self, session: Session, runtime: Runtime, run: RunHandle[Any], *, may_ask: bool) -> None:
+        self._runtime = runtime
+        self._workflow_id = run.workflow_id
+        self._run_id = ""
+        output = session.output
+        self._progress = LiveProgress(output) if output.is_rich else LoggedProgress(output)
+        self._terminal = Terminal(runtime) if may_ask and sys.stdin.isatty() else None
+        self._changed = asyncio.Event()
+        self._changed.set()
+        self._unlisten = runtime.store.listen(self._hear)
+        self._asking: tuple[Question, asyncio.Task[bool]] | None = None
+
+    def _hear(self, change: Change) -> None:
+        if change.wrote is None or change.wrote or change.closed is None or change.closed:
+            self._changed.set()
+
+    async def close(self) -> None:
+        """Show the last state and stop."""
+        self._unlisten()
+        await self._stop_asking()
+        row = await self._runtime.store.get_run(self._workflow_id)
+        if row is not None:
+            await self._show(row)
+        self._progress.close()
+
+    async def until_standstill(self) -> Standstill:
+        """Look whenever something changed, until nothing goes on by itself."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            row = await self._runtime.store.get_run(self._workflow_id)
+            if row is not None:
+                await self._show(row)
+                if row.owner is None and not row.status.is_closed:
+                    self._runtime.started(row.run_id)
+                stands = await self._standstill(row)
+                if stands is not None:
+                    return stands
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _show(self, row: RunRow) -> None:
+        store = self._runtime.store
+        if row.run_id != self._run_id:
+            self._run_id = row.run_id
+            self._timeline = Timeline(self._open)
+        ended = self._timeline.feed(await store.read_history(row.run_id, self._timeline.seq))
+        if self._progress.wants_attempts and self._timeline.open:
+            self._timeline.feed_attempts(await store.read_attempts(row.run_id))
+        self._progress.show(row, self._timeline, ended)
+
+    def _open(self, payload: str) -> str | None:
+        """The plain JSON of a value that is short enough to be shown in passing."""
+        try:
+            return value_opener(self._runtime, {})(payload)
+        except HistoryCorruptedError:
+            return None  # it is stored apart, and not read for a line of progress
+
+    # -- standstills --------------------------------------------------------------------------------------
+
+    async def _standstill(self, row: RunRow) -> Standstill | None:
+        if row.status is RunStatus.STUCK:
+            return Standstill(row.status, row.reason)
+        if row.status is RunStatus.PAUSED:
+            return None if self._terminal is not None else Standstill(row.status)
+        if row.status is not RunStatus.WAITING:
+            await self._stop_asking()
+            return None
+        tree = await self._open_runs(row)
+        run_ids = {one.run_id for one in tree}
+        questions = [one for one in await self._runtime.questions() if one.run_id in run_ids]
+        if self._terminal is not None:
+            await self._ask(questions)
+            if self._terminal is not None:
+                return None
+        if not questions or not self._is_at_rest(tree):
+            return None
+        return Standstill(row.status, None, questions)
+
+    async def _open_runs(self, row: RunRow) -> list[RunRow]:
+        """The run and the open ones that it started, directly or not."""
+        found = [row]
+        for one in found:
+            found += [child for child in await self._runtime.store.children(one.run_id) if not child.status.is_closed]
+        return found
+
+    def _is_at_rest(self, tree: Sequence[RunRow]) -> bool:
+        """Whether every run waits, and none for something that is due soon."""
+        soon = self._runtime.clock.now_us() + SOON_US
+        if any(row.status is not RunStatus.WAITING for row in tree):
+            return False
+        due = [row.ready_at_us for row in tree if row.ready_at_us is not None and row.ready_at_us <= soon]
+        return not due
+
+    # -- questions ----------------------------------------------------------------------------------------
+
+    async def _ask(self, questions: Sequence[Question]) -> None:
+        """Keep one question on the terminal, as long as it is open."""
+        if self._asking is not None:
+            question, task = self._asking
+            if task.done():
+                self._asking = None
+                self._progress.resume()
+                if not task.result():
+                    self._terminal = None
+                    self._changed.set()
+                    return
+            elif any(one.run_id == question.run_id and one.command == question.command for one in questions):
+                return
+            else:
+                await self._stop_asking()
+                self._progress.note(f"{question.kind} {question.key!r} was answered elsewhere or is over")
+        if self._asking is None and questions and self._terminal is not None:
+            self._progress.pause()
+            task = asyncio.ensure_future(self._terminal.ask(questions[0]))
+            task.add_done_callback(lambda _: self._changed.set())
+            self._asking = (questions[0], task)
+
+    async def _stop_asking(self) -> None:
+        if self._asking is None:
+            return
+        _, task = self._asking
+        self._asking = None
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+        self._progress.resume()
