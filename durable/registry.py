@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -47,6 +48,8 @@ class Registry:
                 f"two workflows are called {definition.name!r}: {_place(known.fn)} and {_place(definition.fn)}; "
                 "give one of them a name="
             )
+        definition.arguments.prepare()
+        definition.result.prepare()
         module = sys.modules.get(definition.fn.__module__)
         for value in list(vars(module).values()) if module else ():
             if isinstance(value, StepDefinition) and value.name not in self.steps:
@@ -59,6 +62,8 @@ class Registry:
             DefinitionError: if another step has the name.
         """
         definition = as_step(fn)
+        definition.arguments.prepare()
+        definition.result.prepare()
         known = self.steps.setdefault(definition.name, definition)
         if known.fn is not definition.fn:
             raise DefinitionError(
@@ -84,7 +89,20 @@ class Registry:
         """
         if name in self.steps:
             return self.steps[name]
+        plain = self._plain_function(name)
+        if plain is not None:
+            return as_step(plain)
         raise MissingCodeError(_unknown("step", name, self.steps), name=name, known=sorted(self.steps))
+
+    def _plain_function(self, name: str) -> Callable[..., Any] | None:
+        """A function of a known module by its qualified name: a compensation need not be declared as a step."""
+        for module in self.modules():
+            target: Any = module
+            for part in name.split("."):
+                target = getattr(target, part, None)
+            if inspect.isfunction(target) and target.__qualname__ == name:
+                return target
+        return None
 
     def modules(self) -> list[ModuleType]:
         """The modules of the definitions, in order of registration: where recorded classes are looked for first."""

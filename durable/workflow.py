@@ -110,7 +110,8 @@ class WorkflowDefinition(Generic[P, R]):
             on_conflict: ``attach`` to the run that has the id (the default; for children ``fail``), ``fail``, or ``replace`` it.
             delay: begin so much later, seconds or timedelta.
             queue: workers of this queue run it.
-            on_parent_close: what happens to this child when its parent ends.
+            on_parent_close: what happens to this child when its parent ends: ``terminate``, ``cancel`` or ``abandon``. A child that
+                was asked to cancel before (its await was cancelled) is left to end by itself.
             compensate: called with the child's result when the parent rolls back.
 
         Raises:

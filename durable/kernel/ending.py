@@ -150,8 +150,7 @@ class Ending:
         run = self._run
         self.stage = Stage.CLOSED
         error = self._error()
-        for waiter in list(run.open.values()):
-            waiter.cancel()
+        self._take_back()
         if error is None:
             assert run.root is not None
             try:
@@ -172,6 +171,12 @@ class Ending:
             run.issue(FailRun(None, None, None, run.record(error)))
         run.close_tasks()
         return False
+
+    def _take_back(self) -> None:
+        """Cancel what is open. What becomes of children is theirs to say: ``on_parent_close``."""
+        for waiter in list(self._run.open.values()):
+            if not isinstance(waiter.command, StartChild):
+                waiter.cancel()
 
     def shield(self, task: asyncio.Task[Any]) -> None:
         """Let a rollback that workflow code began go on to its end, whatever becomes of the code."""
@@ -206,8 +211,7 @@ class Ending:
         self.stage = Stage.CLOSED
         run.status = RunStatus.CONTINUED_AS_NEW
         run.refuse(None)
-        for waiter in list(run.open.values()):
-            waiter.cancel()
+        self._take_back()
         run.mailbox.fail_unfinished("the run continued as new")
         unread = run.mailbox.unread()
         run.close_tasks()  # a scope of a saga that was open hands its compensations to the run's own stack

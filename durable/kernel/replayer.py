@@ -32,7 +32,7 @@ from durable.history import FACTS, Event, EventKind, Fact, Recorder, parse_detai
 from durable.info import RunIdentity
 from durable.interceptor import Interceptor, chain
 from durable.kernel import guard
-from durable.kernel.ending import Ending
+from durable.kernel.ending import Ending, Stage
 from durable.kernel.loop import KernelLoop
 from durable.kernel.mailbox import Mailbox, Received, Rejection
 from durable.kernel.matcher import (
@@ -607,11 +607,16 @@ class Replayer:
         return f"workflow {self.definition.name!r} ({self.identity.workflow_id}, run {self.identity.run_id[:8]})"
 
     def withdraw(self, waiter: Waiter) -> None:
-        """The wait for an operation was cancelled: drop its command, or send one cancel request (rules K5, L6)."""
+        """The wait for an operation was cancelled: drop its command, or send one cancel request (rules K5, L6).
+
+        A child whose waiting task is a leftover of the run's end gets none: ``on_parent_close`` decides about it.
+        """
         if waiter.cancel_requested or self.is_closing:
             return
-        waiter.cancel_requested = True
         command = waiter.command
+        if self.ending.stage is Stage.LEFTOVER and isinstance(command, StartChild) and command not in self._commands:
+            return
+        waiter.cancel_requested = True
         number = command.number
         assert number is not None
         if command in self._commands:

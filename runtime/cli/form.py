@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.cli.argument import parse_value
+from runtime.client.schema import check_schema
 
 _WORDS = {
     "string": "text",
@@ -95,8 +96,12 @@ def fill(field: Field, line: str) -> Any:
 
     Raises:
         ConfigurationError: it looks like JSON and is none.
+        MessageRejectedError: it does not fit the field.
     """
-    return parse_value(line.strip(), field.name or "the answer", field.schema)
+    name = field.name or "the answer"
+    value = parse_value(line.strip(), name, field.schema)
+    check_schema(value, field.schema, name)
+    return value
 
 
 def example(schema: Mapping[str, Any]) -> str:

@@ -80,6 +80,7 @@ class LiveProgress:
         self._ended: deque[TimelineEntry] = deque(maxlen=SHOWN_ENDED)
         self._count = 0
         self._live: Live | None = None
+        self._is_paused = False
         self._state: tuple[RunRow, Timeline] | None = None
 
     def show(self, row: RunRow, timeline: Timeline, ended: Sequence[TimelineEntry]) -> None:
@@ -92,8 +93,6 @@ class LiveProgress:
             self._live.refresh()
         elif not self._is_paused:
             self.resume()
-
-    _is_paused = False
 
     def note(self, text: str) -> None:
         """A remark."""

@@ -83,9 +83,12 @@ class Terminal:
                 return None
             if not line.strip() and not field.is_required:
                 return []
+            if not line.strip():
+                _say('  an answer, please; an empty text is ""')
+                continue
             try:
                 return [fill(field, line)]
-            except ConfigurationError as error:
+            except (ConfigurationError, MessageRejectedError) as error:
                 _say(f"  {error.message}")
 
     async def _send(self, sending: Any) -> bool | None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.duration import MICROSECONDS
 from durable.errors import HistoryCorruptedError
 from durable.handle import RunStatus
+from durable.history import EventKind
 from runtime.cli.progress import LiveProgress, LoggedProgress
 from runtime.cli.terminal import Terminal
 from runtime.client.timeline import Timeline, value_opener
@@ -65,6 +66,7 @@ class Watch:
         self._changed.set()
         self._unlisten = runtime.store.listen(self._hear)
         self._asking: tuple[Question, asyncio.Task[bool]] | None = None
+        self._answered: dict[tuple[str, int], int] = {}
 
     def _hear(self, change: Change) -> None:
         if change.wrote is None or change.wrote or change.closed is None or change.closed:
@@ -115,7 +117,7 @@ class Watch:
 
     async def _standstill(self, row: RunRow) -> Standstill | None:
         if row.status is RunStatus.STUCK:
-            return Standstill(row.status, row.reason)
+            return await self._stuck(row)
         if row.status is RunStatus.PAUSED:
             return None if self._terminal is not None else Standstill(row.status)
         if row.status is not RunStatus.WAITING:
@@ -125,12 +127,21 @@ class Watch:
         run_ids = {one.run_id for one in tree}
         questions = [one for one in await self._runtime.questions() if one.run_id in run_ids]
         if self._terminal is not None:
-            await self._ask(questions)
+            await self._ask(questions, {one.run_id: one.seq for one in tree})
             if self._terminal is not None:
                 return None
         if not questions or not self._is_at_rest(tree):
             return None
         return Standstill(row.status, None, questions)
+
+    async def _stuck(self, row: RunRow) -> Standstill | None:
+        """Stuck, unless it was asked to go on and has not tried yet."""
+        store = self._runtime.store
+        if any(item.fact.kind == EventKind.RUN_RESUMED for item in await store.read_inbox(row.run_id)):
+            return None
+        now = await store.get_run_by_id(row.run_id)  # read after the inbox: it may have tried in between
+        stuck = now is not None and now.status is RunStatus.STUCK
+        return Standstill(RunStatus.STUCK, now.reason) if stuck and now is not None else None
 
     async def _open_runs(self, row: RunRow) -> list[RunRow]:
         """The run and the open ones that it started, directly or not."""
@@ -149,12 +160,19 @@ class Watch:
 
     # -- questions ----------------------------------------------------------------------------------------
 
-    async def _ask(self, questions: Sequence[Question]) -> None:
-        """Keep one question on the terminal, as long as it is open."""
+    async def _ask(self, questions: Sequence[Question], seqs: Mapping[str, int]) -> None:
+        """Keep one question on the terminal, as long as it is open.
+
+        Args:
+            questions: the open ones.
+            seqs: how long the histories of their runs are: a question whose answer was just sent stays open until
+                its run moves on.
+        """
         if self._asking is not None:
             question, task = self._asking
             if task.done():
                 self._asking = None
+                self._answered[question.run_id, question.command] = seqs.get(question.run_id, 0)
                 self._progress.resume()
                 if not task.result():
                     self._terminal = None
@@ -165,11 +183,12 @@ class Watch:
             else:
                 await self._stop_asking()
                 self._progress.note(f"{question.kind} {question.key!r} was answered elsewhere or is over")
-        if self._asking is None and questions and self._terminal is not None:
+        fresh = [one for one in questions if self._answered.get((one.run_id, one.command)) != seqs[one.run_id]]
+        if self._asking is None and fresh and self._terminal is not None:
             self._progress.pause()
-            task = asyncio.ensure_future(self._terminal.ask(questions[0]))
+            task = asyncio.ensure_future(self._terminal.ask(fresh[0]))
             task.add_done_callback(lambda _: self._changed.set())
-            self._asking = (questions[0], task)
+            self._asking = (fresh[0], task)
 
     async def _stop_asking(self) -> None:
         if self._asking is None:

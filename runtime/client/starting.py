@@ -111,7 +111,7 @@ def prepare_start(
         ready_at_us=now_us + delay_us,
         origin_id=run_id,
         first_run_id=run_id,
-        input_digest=input_digest(plain),
+        input_digest=(envelope.digest(plain) if secret else None) or input_digest(plain),
         start=Fact(EventKind.RUN_STARTED, payload=payload, actor=actor),
         messages=messages,
         on_conflict=options.on_conflict or "attach",

@@ -11,6 +11,7 @@ from durable.info import RunIdentity
 from durable.kernel.replayer import Replayer
 from runtime.identifier import new_run_id
 from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.store.rule import wakes
 from runtime.worker.logs import run_ids
 from runtime.worker.recovery import plan_recovery
 
@@ -60,14 +61,18 @@ class Loader:
         self._engine.spawn(self._refresh(held))
 
     async def _refresh(self, held: HeldRun) -> None:
+        engine = self._engine
         try:
-            held.inbox = await self._engine.store.read_inbox(held.row.run_id)
+            held.inbox = await engine.store.read_inbox(held.row.run_id)
         except StoreUnavailableError as error:
             log.warning("the store is not available, trying again: %s", error.message)
-            held.wants_inbox = True
+            engine.later(engine.options.retry_delay_us, lambda: self.refresh_soon(held))
+            return
+        if held.set_aside is not None and any(wakes(held.set_aside.status, row.fact.kind) for row in held.inbox):
+            held.set_aside = None
         held.is_busy = False
         held.wants_turn = True
-        self._engine.mark(held)
+        engine.mark(held)
 
     async def _load(self, held: HeldRun) -> None:
         engine = self._engine

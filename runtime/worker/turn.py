@@ -213,7 +213,7 @@ def _continue(draft: TurnDraft, command: ContinueRun) -> None:
             ready_at_us=draft.now_us,
             origin_id=command.run_id,
             first_run_id=row.first_run_id,
-            input_digest=command.input_digest,
+            input_digest=row.input_digest,
             start=start,
             parent_run_id=row.parent_run_id,
             parent_command=row.parent_command,
@@ -352,8 +352,9 @@ def _reason(replayer: Replayer, closing: Command | None, event: Event) -> str | 
 
 
 def _open_children(replayer: Replayer) -> Iterator[int]:
+    """The children to which ``on_parent_close`` applies. One that was asked to cancel ends by itself, after its cleanup."""
     for number, waiter in replayer.open.items():
-        if isinstance(waiter.command, StartChild):
+        if isinstance(waiter.command, StartChild) and not waiter.cancel_requested:
             yield number
 
 

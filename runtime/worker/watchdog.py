@@ -67,6 +67,7 @@ OnBlocked = Callable[[str, str, bool], None]
 _LOOKS_PER_LIMIT: Final = 8
 _LOOKS_FOR_USER_CODE: Final = 20
 _MAX_INTERRUPTS: Final = 10
+_FAILURES_TO_REPORT: Final = 2
 _SHARE_OF_THE_GUILTY: Final = 1 / 8
 """A thread that held the GIL has used at least this share of the time; the host may be busy, too."""
 _RUNTIME: Final = str(PurePath(__file__).parent.parent) + os.sep
@@ -91,6 +92,7 @@ class _Case:
         raised_before: number of interrupts that the thread had raised when the case was opened.
         sent: number of interrupts sent for it.
         looks: how often its thread was looked at in vain for the author's code.
+        failures: how often in a row there was nothing that could be done.
         quiet_until: nothing is done before this instant.
         is_reported: ``on_blocked`` was called.
     """
@@ -100,6 +102,7 @@ class _Case:
     raised_before: int
     sent: int = 0
     looks: int = 0
+    failures: int = 0
     quiet_until: float = 0.0
     is_reported: bool = False
 
@@ -248,8 +251,11 @@ class Watchdog:
     def _pursue(self, case: _Case, now: float) -> None:
         is_pending = self._raised - case.raised_before < case.sent
         if is_pending or not self._has_run or case.sent >= _MAX_INTERRUPTS:
-            self._report(case, interrupted=False)
+            case.failures += 1
+            if case.failures >= _FAILURES_TO_REPORT:
+                self._report(case, interrupted=False)
             return
+        case.failures = 0
         is_user_code, where = self._find_code()
         if not is_user_code and case.looks < _LOOKS_FOR_USER_CODE:
             case.looks += 1

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import aiosqlite
 import anyio
 
+from durable.errors import StoreError
 from runtime.store.sqlite.connection import READER, identify, is_harmless, translate, uri
 
 T = TypeVar("T")
@@ -34,7 +35,12 @@ class ReadPool:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: list[_Reader] = []
+        self._is_closed = True
         self._limit = anyio.Semaphore(_CONNECTIONS)
+
+    def open(self) -> None:
+        """Keep connections from now on."""
+        self._is_closed = False
 
     async def rows(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
         """All result rows of a statement.
@@ -67,6 +73,8 @@ class ReadPool:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiosqlite.Connection]:
+        if self._is_closed:
+            raise StoreError(f"{self._path} is not open: await its open() first")
         async with self._limit:
             reader = await self._take()
             is_sound = False
@@ -77,10 +85,11 @@ class ReadPool:
                 is_sound = is_harmless(error)
                 raise translate(error, self._path) from error
             finally:
-                if is_sound:
+                if is_sound and not self._is_closed:
                     self._idle.append(reader)
                 else:
                     with anyio.CancelScope(shield=True):  # an abandoned connection would keep its thread for ever
+                        await reader.connection.interrupt()
                         await reader.connection.close()
 
     async def _take(self) -> _Reader:
@@ -104,6 +113,7 @@ class ReadPool:
         return _Reader(connection, file)
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; reads that are still running disconnect when they end."""
+        self._is_closed = True
         while self._idle:
             await self._idle.pop().connection.close()

@@ -8,12 +8,14 @@ is written in ``runtime.store.protocol``.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
+import anyio
 import anyio.to_thread
 
 from durable.errors import StoreError
@@ -52,6 +54,15 @@ WATCHDOG_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 0.01
 
 
+class _Parts(NamedTuple):
+    """What an open store consists of, and the process that opened it."""
+
+    writer: Writer
+    checkpointer: Checkpointer
+    transactions: Transactions
+    process: int
+
+
 class SqliteStore(Reading):
     """A store in a SQLite file.
 
@@ -71,14 +82,13 @@ class SqliteStore(Reading):
     ) -> None:
         self.path: Final = Path(path).absolute()
         self._wait_seconds = wait_seconds
-        self._pool = ReadPool(self.path)
-        self._writer: Writer | None = None
-        self._listeners: list[Callable[[Change], None]] = []
         self._watchdog_seconds = watchdog_seconds
-        self._checkpointer: Checkpointer | None = None
-        self._transactions: Transactions | None = None
-        self._watcher: asyncio.TimerHandle | None = None
+        self._pool = ReadPool(self.path)
+        self._opening = anyio.Lock()
+        self._parts: _Parts | None = None
+        self._listeners: list[Callable[[Change], None]] = []
         self._leases: dict[str, SqliteLease] = {}
+        self._watcher: asyncio.TimerHandle | None = None
 
     @property
     def url(self) -> str:
@@ -87,32 +97,36 @@ class SqliteStore(Reading):
     # -- life ---------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        if self._writer is not None:
-            return
-        await anyio.to_thread.run_sync(prepare, self.path, self._wait_seconds)
+        async with self._opening:
+            if self._parts is None:
+                await anyio.to_thread.run_sync(prepare, self.path, self._wait_seconds)
+                self._parts = await self._start()
+                self._pool.open()
+                self._watch(asyncio.get_running_loop())
+
+    async def _start(self) -> _Parts:
         mutex = threading.Lock()
         checkpointer = Checkpointer(self.path, mutex)
         writer = Writer(self.path, mutex, checkpointer, self._wait_seconds, self._tell)
-        loop = asyncio.get_running_loop()
-        await anyio.to_thread.run_sync(writer.start, loop)
+        await anyio.to_thread.run_sync(writer.start, asyncio.get_running_loop())
         checkpointer.start()
-        self._writer, self._checkpointer = writer, checkpointer
-        self._transactions = Transactions(self.path, mutex, checkpointer, self._wait_seconds, self._tell)
-        self._watch(loop)
+        transactions = Transactions(self.path, mutex, checkpointer, self._wait_seconds, self._tell)
+        return _Parts(writer, checkpointer, transactions, os.getpid())
 
     async def close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        for lease in self._leases.values():
-            await anyio.to_thread.run_sync(lease.remove)
-        self._leases.clear()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        await self._pool.close()
-        if self._checkpointer is not None:
-            await anyio.to_thread.run_sync(self._checkpointer.stop)
-        await anyio.to_thread.run_sync(writer.stop)
+        async with self._opening:
+            parts, self._parts = self._parts, None
+            if parts is None:
+                return
+            if self._watcher is not None:
+                self._watcher.cancel()
+            for lease in self._leases.values():
+                await anyio.to_thread.run_sync(lease.remove)
+            self._leases.clear()
+            await self._pool.close()
+            await anyio.to_thread.run_sync(parts.checkpointer.stop)
+            # Last, because the last connection that can write copies the log and removes it.
+            await anyio.to_thread.run_sync(parts.writer.stop)
 
     def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         def tell(change: Change) -> None:
@@ -131,16 +145,18 @@ class SqliteStore(Reading):
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Notice what other processes commit."""
-        if self._writer is None:
+        if self._parts is None:
             return
-        if self._listeners and self._writer.has_news():
+        if self._listeners and self._parts.writer.has_news():
             self._tell(Change())
         self._watcher = loop.call_later(WATCH_SECONDS, self._watch, loop)
 
-    def _opened(self) -> Writer:
-        if self._writer is None:
+    def _opened(self) -> _Parts:
+        if self._parts is None:
             raise StoreError(f"{self.path} is not open: await its open() first")
-        return self._writer
+        if os.getpid() != self._parts.process:
+            raise StoreError(f"{self.path} was opened before this process was forked: open a store of its own here")
+        return self._parts
 
     async def _write(
         self,
@@ -150,11 +166,11 @@ class SqliteStore(Reading):
         workflow_ids: Iterable[str] = (),
         is_volatile: bool = False,
     ) -> R:
-        writer = self._opened()
-        if not is_volatile and self._transactions is not None:
-            self._transactions.check_outside()
+        parts = self._opened()
+        if not is_volatile:
+            parts.transactions.check_outside()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        writer.submit(Call(apply, future, run_ids=run_ids, workflow_ids=workflow_ids, is_volatile=is_volatile))
+        parts.writer.submit(Call(apply, future, run_ids=run_ids, workflow_ids=workflow_ids, is_volatile=is_volatile))
         return await future
 
     # -- workers ------------------------------------------------------------------------------------------
@@ -196,7 +212,7 @@ class SqliteStore(Reading):
         return await self._write(lambda session: ownership.unstick(session, workflow, code, now_us))
 
     def commit(self, turns: Sequence[Turn], done: Callable[[Sequence[CommitOutcome]], None]) -> None:
-        self._opened().commit(Commit(turns, done), len(turns))
+        self._opened().writer.commit(Commit(turns, done), len(turns))
 
     # -- starting and sending -----------------------------------------------------------------------------
 
@@ -260,9 +276,7 @@ class SqliteStore(Reading):
     def transaction(
         self, run_id: str, epoch: int, timeout: float | None = None
     ) -> AbstractAsyncContextManager[SqliteTransaction]:
-        self._opened()
-        assert self._transactions is not None
-        return self._transactions.begin(run_id, epoch, timeout)
+        return self._opened().transactions.begin(run_id, epoch, timeout)
 
     # -- keeping house ------------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class Writer:
         self._session: Session | None = None
         self._file: tuple[int, int] | None = None
         self._version_told: int | None = None
+        self._changes = 0
         self._thread: threading.Thread | None = None
 
     # -- on the event loop's thread -----------------------------------------------------------------------
@@ -248,13 +249,15 @@ class Writer:
         return session.draft.finish()
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        if fault.is_armed:
+        is_point = fault.is_armed and connection.total_changes != self._changes
+        if is_point:
             fault.reach("commit:before")
         began_ns = boot_ns()
         connection.execute("COMMIT")
         self._pace += (boot_ns() - began_ns - self._pace) * _PACE_WEIGHT
         self._checkpointer.committed(began_ns)
-        if fault.is_armed:
+        self._changes = connection.total_changes
+        if is_point:
             fault.reach("commit:after")
 
     # -- the connection -----------------------------------------------------------------------------------

@@ -48,6 +48,8 @@ async def note(text: str) -> str:
 
 @step
 async def nothing(number: int) -> int:
+    if number > 5:
+        begun.set()
     return number
 
 
@@ -278,17 +280,6 @@ async def test_the_reason_of_a_parent_reaches_its_child(open_runtime):
         assert done == ["child: enough", "child: from above"]
 
 
-@workflow
-async def begins(ctx: Context, catch: bool) -> str:
-    await ctx.step(note, f"begun, {ctx.info.cancel_reason}")
-    try:
-        await ctx.sleep(3600)
-    except asyncio.CancelledError:
-        if not catch:
-            raise
-    return "caught"
-
-
 @pytest.mark.parametrize("delay", [None, 3600])
 async def test_a_cancel_before_the_first_turn_still_runs_the_code(open_runtime, open_client, delay):
     """Semantics 22: cancel before the first turn still runs the code, catchably; a delayed start is woken by it."""
@@ -321,24 +312,16 @@ async def test_a_cancel_before_the_first_turn_still_runs_the_code(open_runtime, 
         assert sorted(done) == ["caught 'early'", "finally"]
 
 
-async def test_cancelling_twice_is_one_cancellation_of_the_code(open_runtime):
-    """Semantics 22, 23: a second request before the code has reacted is on record and changes nothing."""
+async def test_cancelling_twice_in_one_turn_is_one_cancellation_of_the_code(open_runtime, open_client):
+    """Semantics 22, 23: a second request in the same turn is on record and does not cancel the cleanup."""
     async with open_runtime(catches) as rt:
         run = await rt.start(catches)
         await run.until_waiting("sleep", timeout=30)
-    async with rt_client(rt) as client:
+    async with open_client() as client:
         await client.get(run.workflow_id).cancel("first")
         await client.get(run.workflow_id).cancel("second")
     async with open_runtime(catches) as rt:
-        result = await rt.get(run.workflow_id).result(timeout=30)
-        assert result[1:] == ["after"]
-
-
-def rt_client(rt: Any) -> Any:
-    """A client on the store of a runtime that was closed."""
-    from runtime import Client
-
-    return Client(rt.store.url)
+        assert (await rt.get(run.workflow_id).result(timeout=30))[1:] == ["after"]
 
 
 # -- 23: beside something else ----------------------------------------------------------------------------
@@ -447,7 +430,7 @@ async def test_a_signal_that_lost_against_a_cancel_is_still_there(open_runtime, 
 
     async with open_runtime(takes_later) as rt:
         run = await rt.start(takes_later)
-        await run.until_waiting(timeout=30)
+        await run.until_waiting("go", timeout=30)
     async with open_client() as client:
         await client.get(run.workflow_id).signal(go, 7)
         await client.get(run.workflow_id).cancel()
@@ -463,8 +446,6 @@ async def short_steps(ctx: Context) -> None:
     number = 0
     while True:
         number = await ctx.step(nothing, number + 1)
-        if number > 5 and not begun.is_set():
-            begun.set()
 
 
 @workflow
@@ -476,8 +457,6 @@ async def short_steps_under_timeouts(ctx: Context) -> None:
         number = await asyncio.wait_for(ctx.step(nothing, number + 1), 60)
         with anyio.move_on_after(60):
             number = await ctx.step(nothing, number + 1)
-        if number > 5 and not begun.is_set():
-            begun.set()
 
 
 @pytest.mark.parametrize("definition", [short_steps, short_steps_under_timeouts], ids=lambda d: d.name)
@@ -621,6 +600,30 @@ async def test_a_terminated_parent_leaves_its_children_to_their_policy(open_runt
         for child in ("terminate", "cancel", "abandon"):
             await rt.get(child).until_waiting("go", timeout=30)
         await run.terminate("operator")
+        with pytest.raises(RunCancelledError, match="its parent ended"):
+            await rt.get("cancel").result(timeout=30)
+        assert await rt.get("terminate").status() is RunStatus.TERMINATED
+        await rt.get("abandon").signal(go, 5)
+        assert await rt.get("abandon").result(timeout=30) == 5
+
+
+@workflow
+async def leaves_tasks(ctx: Context) -> str:
+    for policy in ("terminate", "cancel", "abandon"):
+        asyncio.create_task(ctx.child_workflow(lasting_child.options(id=policy, on_parent_close=policy)))
+    await ctx.wait_signal(go)
+    return "ended"
+
+
+async def test_on_parent_close_decides_about_children_of_leftover_tasks(open_runtime):
+    """Semantics 25: also for a child that a task awaits which is cancelled because the workflow has ended."""
+    async with open_runtime(leaves_tasks, lasting_child) as rt:
+        run = await rt.start(leaves_tasks)
+        await run.until_waiting("go", timeout=30)
+        for child in ("terminate", "cancel", "abandon"):
+            await rt.get(child).until_waiting("go", timeout=30)
+        await run.signal(go, 0)
+        assert await run.result(timeout=30) == "ended"
         with pytest.raises(RunCancelledError, match="its parent ended"):
             await rt.get("cancel").result(timeout=30)
         assert await rt.get("terminate").status() is RunStatus.TERMINATED

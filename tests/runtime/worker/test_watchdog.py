@@ -24,6 +24,7 @@ def reports():
 @pytest.fixture
 def watchdog(reports):
     dog = Watchdog(LIMIT, lambda *report: reports.append(report))
+    dog._interval = 0.05  # not an eighth of the limit: on a busy machine a thread may have to wait so long
     dog.start()
     yield dog
     dog.stop()
@@ -93,8 +94,10 @@ def test_watchdog_names_the_machine_when_no_code_of_the_author_is_there(watchdog
     assert caught.value.data["where"].endswith(":2 in drain")
 
 
-def test_watchdog_reports_a_call_into_c_while_it_lasts(watchdog, reports):
+def test_watchdog_reports_a_call_into_c_while_it_lasts_and_sends_it_nothing(watchdog, reports):
     gate = threading.Lock()
+    sent = []
+    watchdog._interrupter.send = lambda: sent.append(True)
     gate.acquire()
     watchdog._on_blocked = lambda *report: (reports.append(report), gate.release())
 
@@ -105,6 +108,7 @@ def test_watchdog_reports_a_call_into_c_while_it_lasts(watchdog, reports):
         watchdog.run("deploy", waits)
     watchdog.stop()
     assert reports == [("deploy", *lines_of(waits, "gate"), False)]
+    assert not sent
 
 
 def test_watchdog_reports_an_interrupt_that_does_not_arrive(watchdog, reports):
@@ -133,14 +137,17 @@ def test_watchdog_interrupts_a_loop_of_short_calls_into_c(watchdog, reports):
     assert [report[2] for report in reports] == [True]
 
 
-def test_watchdog_names_the_line_of_a_call_that_held_the_interpreter(watchdog):
+def test_watchdog_names_the_line_of_a_call_that_held_the_interpreter():
     def sums():
         total = 1
-        total += sum(range(15_000_000))
+        total += sum(range(30_000_000))
         return total
 
+    watchdog = Watchdog(0.1)
+    watchdog.start()
     with pytest.raises(BlockedLoopError) as caught:
         watchdog.run("deploy", sums)
+    watchdog.stop()
     assert [caught.value.data["where"]] == lines_of(sums, "total += sum")
 
 
@@ -163,7 +170,6 @@ def test_watchdog_interrupts_again_when_the_interrupt_is_swallowed(watchdog, rep
 
 
 def test_watchdog_gives_up_on_code_that_swallows_every_interrupt(watchdog, reports):
-    watchdog._interval = 0.05  # between two interrupts; on a busy machine one may take a while to arrive
     swallowed = []
 
     def until_reported():

@@ -1,0 +1,1 @@
+"""The command ``durable``, called in this process."""
