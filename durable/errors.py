@@ -35,6 +35,7 @@
     │   ├── WaitTimeoutError          (TimeoutError) SignalTimeoutError, ConditionTimeoutError, QuestionTimeoutError
     │   ├── MessageUndeliverableError
     │   ├── UpdateFailedError, QueryFailedError
+    │   ├── RollbackFailedError
     │   └── RunError                  RunFailedError, RunCancelledError, RunTerminatedError, RunTimeoutError, RunStuckError
     └── InternalError                 ours: HistoryCorruptedError, ConflictError
 
@@ -428,6 +429,20 @@ class QueryFailedError(OutcomeError):
     """The query's handler raised; only the query failed."""
 
     code = "DUR4042"
+
+
+class RollbackFailedError(OutcomeError):
+    """A compensation failed for good while workflow code was undoing; its error is the cause. It stays registered.
+
+    Attributes:
+        step: name of the compensation.
+    """
+
+    code = "DUR4060"
+
+    def __init__(self, message: str = "", *, step: str = "", **data: Any) -> None:
+        super().__init__(message, step=step, **data)
+        self.step = step
 
 
 class RunError(OutcomeError):

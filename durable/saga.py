@@ -30,28 +30,41 @@ class Compensation:
 
 
 class CompensationStack:
-    """Compensations in order of completion. A scope is a stack of its own that joins its parent when it ends well.
+    """Compensations in order of completion. A scope is a stack of its own, which its parent takes over when it ends.
 
     Attributes:
         entries: oldest first.
         parent: the enclosing scope, None for the run's own stack.
     """
 
-    __slots__ = ("entries", "parent")
+    __slots__ = ("_is_ended", "entries", "parent")
 
     def __init__(self, parent: CompensationStack | None = None) -> None:
         self.entries: list[Compensation] = []
         self.parent = parent
+        self._is_ended = False
 
     def push(self, entry: Compensation) -> None:
         """Register an undo step; it is undone before all that are registered already."""
-        self.entries.append(entry)
+        if self._is_ended and self.parent is not None:
+            self.parent.push(entry)  # an operation that outlived its scope must not be forgotten
+        else:
+            self.entries.append(entry)
 
-    def join_parent(self) -> None:
-        """Hand everything to the enclosing scope, keeping the order."""
+    def end(self) -> None:
+        """Hand what is left to the enclosing scope, keeping the order, and everything that comes later."""
         if self.parent is not None:
-            self.parent.entries.extend(self.entries)
+            self._is_ended = True
+            for entry in self.entries:
+                self.parent.push(entry)
             self.entries.clear()
+
+    def is_within(self, scope: CompensationStack) -> bool:
+        """Whether this is ``scope`` or a scope inside it."""
+        stack: CompensationStack | None = self
+        while stack is not None and stack is not scope:
+            stack = stack.parent
+        return stack is scope
 
 
 current_scope: ContextVar[CompensationStack] = ContextVar("durable_saga_scope")

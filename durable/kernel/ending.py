@@ -31,11 +31,12 @@ from durable.commands import (
     StartChild,
     StartRollback,
 )
-from durable.errors import DefinitionError, RunTimeoutError
+from durable.errors import DefinitionError, RollbackFailedError, RunTimeoutError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import merge_details, write_detail
 from durable.kernel.operation import Waiter
 from durable.saga import Compensation, CompensationStack
+from durable.step import compensation_step
 
 if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
@@ -51,10 +52,6 @@ class Stage(IntEnum):
     CLOSED = 4
 
 
-class RollbackFailedError(Exception):
-    """A compensation failed for good. Internal: the run's own error is what users see."""
-
-
 class Ending:
     """The end of one run.
 
@@ -68,7 +65,7 @@ class Ending:
         self.stage = Stage.RUNNING
         self.successor: tuple[str, str] | None = None
         self._undoing: asyncio.Task[None] | None = None
-        self._idle: asyncio.Future[None] | None = None
+        self._idle: list[asyncio.Future[None]] = []
         self._cancelled: set[asyncio.Task[Any]] = set()
         self._closes_generators = False
         self._shielded: set[asyncio.Task[Any]] = set()
@@ -109,6 +106,10 @@ class Ending:
             self._undoing = run.loop.spawn(self._undo_all(), name="rollback")
             return True
         if self.stage is Stage.ROLLBACK and self._undoing is not None and self._undoing.done():
+            if run.status.is_closed:  # a rollback that had failed went on after the run's end
+                self.stage = Stage.CLOSED
+                run.close_tasks()
+                return False
             return self._close()
         return False
 
@@ -161,6 +162,8 @@ class Ending:
                 self.stage = Stage.LEFTOVER
                 return True
             run.status = RunStatus.COMPLETED
+            if run.rollback is RollbackStatus.FAILED:
+                run.rollback = RollbackStatus.NONE  # workflow code has heard of it and went on: nothing is left to do
             run.issue(CompleteRun(None, None, detail, payload))
         elif isinstance(error, asyncio.CancelledError) and run.cancel_reason is not None:
             run.status = RunStatus.CANCELLED
@@ -218,7 +221,12 @@ class Ending:
         carry: dict[str, Any] = {"attempt": run.attempt}
         if run.stack.entries:
             carry["compensations"] = [
-                {"undoes": e.undoes, "step": e.definition.name, "arguments": e.arguments, "operation": e.operation}
+                {
+                    "undoes": e.undoes,
+                    "step": e.definition.name,
+                    "arguments": run.seal(e.arguments, e.definition.arguments.has_secrets)[0],
+                    "operation": e.operation,
+                }
                 for e in run.stack.entries
             ]
         if unread:
@@ -230,16 +238,16 @@ class Ending:
         run = self._run
         run.attempt = int(detail.get("attempt", run.attempt))
         for entry in detail.get("compensations", ()):
-            definition = run.registry.step(entry["step"])
-            run.stack.push(Compensation(entry["undoes"], definition, entry["arguments"], entry["operation"]))
+            definition = compensation_step(run.registry.step(entry["step"]))
+            arguments = run.open_payload(entry["arguments"])
+            run.stack.push(Compensation(entry["undoes"], definition, arguments, entry["operation"]))
 
     # -- rollback -----------------------------------------------------------------------------------------
 
     def _has_to_undo(self) -> bool:
-        run = self._run
-        return bool(run.stack.entries) or any(
+        return bool(self._run.stack.entries) or any(
             isinstance(waiter.command, ScheduleStep | StartChild) and waiter.command.definition.compensation is not None
-            for waiter in run.open.values()
+            for waiter in self._run.open.values()
         )
 
     def resume_rollback(self) -> None:
@@ -251,51 +259,70 @@ class Ending:
         try:
             await self.undo(self._run.stack)
         except RollbackFailedError:
-            return
+            return  # it is on record, and the run's own error is what users see
 
     async def undo(self, stack: CompensationStack) -> None:
-        """Wait for what is still open, then run the compensations of a stack, newest first.
+        """Wait for what is still open in a scope, then run its compensations, newest first.
 
         Raises:
-            RollbackFailedError: a compensation failed for good; it and what is below stay registered.
+            RollbackFailedError: a compensation failed for good; it and what is below stay registered, with the enclosing
+                scope if there is one.
         """
         run = self._run
-        run.rollback = RollbackStatus.RUNNING
+        before, run.rollback = run.rollback, RollbackStatus.RUNNING
         run.issue(StartRollback(run.next_number()))
-        await self._wait_for_open_operations()
+        await self._wait_for_open_operations(stack)
         while stack.entries:
             entry = stack.entries[-1]
+            name = entry.definition.name
             try:
                 await self.run_compensation(entry)
             except Exception as error:
                 run.rollback = RollbackStatus.FAILED
-                detail = write_detail(undoes=entry.undoes, step=entry.definition.name)
-                run.issue(FailRollback(run.next_number(), entry.definition.name, detail, run.record(error)))
-                raise RollbackFailedError(entry.definition.name) from error
+                detail = write_detail(undoes=entry.undoes, step=name)
+                run.issue(FailRollback(run.next_number(), name, detail, run.record(error)))
+                stack.end()
+                raise RollbackFailedError(
+                    f"compensation {name!r} failed for good: {type(error).__name__}: {error}", step=name
+                ) from error
             stack.entries.pop()
-        run.rollback = RollbackStatus.COMPLETED
+        run.rollback = RollbackStatus.COMPLETED if stack is run.stack else before
         run.issue(CompleteRollback(run.next_number()))
+        stack.end()
 
-    async def _wait_for_open_operations(self) -> None:
+    def concerns(self, stack: CompensationStack) -> list[Waiter]:
+        """What is open in a scope and must end before the scope is undone: what has a compensation, and what was given up."""
         run = self._run
-        while True:
-            waiting = [
-                waiter
-                for waiter in run.open.values()
-                if isinstance(waiter.command, ScheduleStep)
-                or (isinstance(waiter.command, StartChild) and waiter.command.definition.compensation is not None)
-            ]
-            if not waiting:
-                return
+        found = []
+        for waiter in run.open.values():
+            command = waiter.command
+            if isinstance(command, ScheduleStep):
+                matters = command.compensates is None and (
+                    command.definition.compensation is not None or waiter.cancel_requested
+                )
+            else:
+                matters = isinstance(command, StartChild) and command.definition.compensation is not None
+            if matters and (waiter.scope or run.stack).is_within(stack):
+                found.append(waiter)
+        return found
+
+    async def _wait_for_open_operations(self, stack: CompensationStack) -> None:
+        run = self._run
+        while waiting := self.concerns(stack):
             for waiter in waiting:
-                waiter.cancel("the run is rolled back")
-            self._idle = run.loop.create_future()
-            await self._idle
+                waiter.cancel("it is rolled back")
+                run.withdraw(waiter)
+            idle = run.loop.create_future()
+            self._idle.append(idle)
+            await idle
 
     def operation_ended(self) -> None:
         """An open operation got its outcome."""
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        if self._idle:
+            idle, self._idle = self._idle, []
+            for future in idle:
+                if not future.done():
+                    future.set_result(None)
 
     def run_compensation(self, entry: Compensation) -> Waiter:
         """Schedule one compensation as a durable step."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from durable.commands import RegisterCompensation
+from durable.errors import RollbackFailedError
 from durable.history import parse_detail, write_detail
 from durable.saga import Compensation, CompensationStack, current_scope
 from durable.step import compensation_step
@@ -36,10 +37,13 @@ async def roll_back(run: Replayer, stack: CompensationStack) -> None:
     Raises:
         RollbackFailedError: a compensation failed for good.
     """
-    if not stack.entries:
-        return
-    undoing = run.loop.spawn(run.ending.undo(stack), name="rollback")
-    run.ending.shield(undoing)
+    ending = run.ending
+    undoing = ending.undoing.get(stack)
+    if undoing is None:
+        if not stack.entries and not ending.concerns(stack):
+            return
+        undoing = ending.undoing[stack] = run.loop.spawn(ending.undo(stack), name="rollback")
+        undoing.add_done_callback(lambda _: ending.undoing.pop(stack) and None)
     cancelled: asyncio.CancelledError | None = None
     while not undoing.done():
         try:
@@ -68,6 +72,11 @@ class SagaScope:
     ) -> None:
         current_scope.reset(self._token)
         if error is None or isinstance(error, GeneratorExit) or self._run.ending.successor is not None:
-            self._stack.join_parent()
+            self._stack.end()
             return
-        await roll_back(self._run, self._stack)
+        try:
+            await roll_back(self._run, self._stack)
+        except RollbackFailedError:
+            if isinstance(error, Exception):
+                raise
+            # A cancellation goes on; what could not be undone stays registered, and the run's own rollback meets it again.

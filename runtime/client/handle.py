@@ -241,7 +241,7 @@ class RunHandle(Generic[R]):
             return row if waits else None
 
         waiting = self._client.watch.until(
-            look, lambda c: c.wrote is None or run_id in c.wrote or c.closed is None or run_id in c.closed
+            look, lambda c: not run_id or c.wrote is None or run_id in c.wrote or c.closed is None or run_id in c.closed
         )
         await self._in_time(waiting, timeout, ResultTimeoutError(f"{self.workflow_id!r} does not wait for {what}"))
 

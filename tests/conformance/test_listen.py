@@ -5,6 +5,7 @@ import pytest
 
 from conformance.build import (
     COMPLETED,
+    RUNNING,
     SCHEDULED,
     STARTED,
     T0,
@@ -71,6 +72,15 @@ async def test_commit_tells_what_it_wrote(store):
     assert change.wrote is None or author.run.run_id in change.wrote
     assert not change.closed
     assert not change.queries
+
+
+async def test_commit_without_events_tells_that_a_run_waits_for_something_else(store):
+    author = await begin(store)
+    await author.commit(STARTED, consumed=author.row_ids, change=RUNNING)
+    ear = Ear(store)
+    await author.commit(change=WAITING)
+    change = await ear.hears(lambda change: change.wrote is None or change.wrote)
+    assert change.wrote is None or change.wrote == {author.run.run_id}
 
 
 async def test_commit_tells_which_run_ended(store):

@@ -16,13 +16,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiosqlite  # noqa: F401 - these are imported late otherwise, once in every life
+import anyio._backends._asyncio
+import anyio.to_thread  # noqa: F401
+import pydantic.type_adapter  # noqa: F401
+
+import runtime.store.sqlite  # noqa: F401
 from crash.corpus import SHAPES
 from crash.life import live
 from crash.shape import Shape
 from runtime.store import fault
 
 CACHE_SIZES = (1000, 0)
-"""Runs are kept in memory in one life, and evicted after every turn in the next."""
 
 
 @dataclass
@@ -31,12 +36,14 @@ class Trial:
 
     Attributes:
         folder: of the store, the ledger and the report.
-        faults: of each life in order; then one more that nobody kills.
+        faults: of each life in order; then comes one that nobody kills.
+        cache_size: of its workers: runs are kept in memory, or evicted and replayed after every turn.
         ends: how each life ended: an exit status, negative for a signal.
     """
 
     folder: Path
     faults: Sequence[str]
+    cache_size: int
     ends: list[int] = field(default_factory=list)
 
     @property
@@ -54,7 +61,7 @@ class Trial:
         status = 1
         try:
             _arm(setting, self.folder)
-            live(shape, self.folder, CACHE_SIZES[(number + len(self.folder.name)) % 2])
+            live(shape, self.folder, self.cache_size)
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -73,7 +80,7 @@ def _arm(setting: str | None, folder: Path) -> None:
 def undisturbed(shape: Shape, folder: Path) -> int:
     """Live without a fault; returns how many commits that takes."""
     folder.mkdir(parents=True)
-    trial = Trial(folder, ())
+    trial = Trial(folder, (), CACHE_SIZES[0])
     _spend(shape, [trial], 1)
     if trial.ends != [0]:
         raise SystemExit(f"{shape.workflow.name} does not even work undisturbed: {trial.ends}")
@@ -105,11 +112,12 @@ def plan(folder: Path, commits: int, limit: int | None) -> list[Trial]:
     """
     points = [f"commit:{where}:{number}" for number in range(1, commits + 1) for where in ("before", "after")]
     if limit is not None and limit < len(points):
-        points = [points[index * len(points) // limit] for index in range(limit)]
+        evenly = (index * len(points) // limit for index in range(limit))
+        points = [points[at - at % 2 + index % 2] for index, at in enumerate(evenly)]
     trials = []
     for index, point in enumerate(points):
         again = [f"commit:{'after' if index % 2 else 'before'}:{2 + index // 3 % 8}"] if index % 3 == 2 else []
-        trials.append(Trial(folder / point.replace(":", "-"), [point, *again]))
+        trials.append(Trial(folder / point.replace(":", "-"), [point, *again], CACHE_SIZES[index % 2]))
     return trials
 
 

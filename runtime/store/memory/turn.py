@@ -194,9 +194,16 @@ def _apply_change(state: State, run: KeptRun, change: RunChange) -> None:
         started_at_us=before.started_at_us if change.started_at_us is None else change.started_at_us,
         closed_at_us=before.closed_at_us if change.closed_at_us is None else change.closed_at_us,
     )
+    if _looks(run.row) != _looks(before):
+        state.draft.wrote.add(before.run_id)
     if change.status.is_closed and not before.status.is_closed:
         _close(state, run, unread)
     state.change(run, ready_at_us=_next_ready_at(state, run, change.ready_at_us))
+
+
+def _looks(row: RunRow) -> tuple[object, ...]:
+    """What a run shows to those who watch it."""
+    return row.status, row.rollback, row.waiting_for, row.reason, row.code, row.started_at_us, row.closed_at_us
 
 
 def _next_ready_at(state: State, run: KeptRun, own: int | None) -> int | None:

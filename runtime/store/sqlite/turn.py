@@ -158,6 +158,7 @@ def _apply_change(session: Session, run: Run, change: RunChange) -> None:
     if change.waiting_for != run.waiting_for:
         run.waiting_for = change.waiting_for
         session.move_head(run)
+        session.draft.wrote.add(run.run_id)
     if (
         status is not run.status
         or change.rollback is not run.rollback
@@ -175,6 +176,7 @@ def _apply_change(session: Session, run: Run, change: RunChange) -> None:
         if change.closed_at_us is not None:
             run.closed_at_us = change.closed_at_us
         session.change_run(run)
+        session.draft.wrote.add(run.run_id)
     if change.release and run.owner is not None:
         run.owner = None
         session.change_head(run)

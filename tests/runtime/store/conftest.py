@@ -1,9 +1,8 @@
 """What tests of the SQLite store share."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 import pytest
 
 from runtime.store.sqlite import SqliteStore
@@ -22,10 +21,3 @@ async def sqlite(path: Path) -> AsyncIterator[SqliteStore]:
     await store.open()
     yield store
     await store.close()
-
-
-async def until(predicate: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something that another thread or process does."""
-    with anyio.fail_after(seconds):
-        while not predicate():
-            await anyio.sleep(0.002)

@@ -146,7 +146,9 @@ async def test_open_runs_only_the_migrations_that_are_missing(path, monkeypatch)
     await (await opened(path)).close()
     known = migrations()
     monkeypatch.setattr(
-        migration, "migrations", lambda: [*known, "CREATE TABLE durable_more (a);\nINSERT INTO durable_more VALUES (1);"]
+        migration,
+        "migrations",
+        lambda: [*known, "CREATE TABLE durable_more (a);\nINSERT INTO durable_more VALUES (1);"],
     )
     await (await opened(path)).close()
     await (await opened(path)).close()

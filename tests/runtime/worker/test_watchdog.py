@@ -94,16 +94,17 @@ def test_watchdog_names_the_machine_when_no_code_of_the_author_is_there(watchdog
     assert caught.value.data["where"].endswith(":2 in drain")
 
 
-def test_watchdog_reports_a_call_into_c_while_it_lasts_and_sends_it_nothing(watchdog, reports):
+def test_watchdog_reports_a_call_into_c_while_it_lasts_and_sends_it_nothing(reports):
     gate = threading.Lock()
-    sent = []
-    watchdog._interrupter.send = lambda: sent.append(True)
     gate.acquire()
-    watchdog._on_blocked = lambda *report: (reports.append(report), gate.release())
+    sent = []
 
     def waits():
         gate.acquire()
 
+    watchdog = Watchdog(0.2, lambda *report: (reports.append(report), gate.release()))
+    watchdog.start()
+    watchdog._interrupter.send = lambda: sent.append(True)
     with pytest.raises(BlockedLoopError):
         watchdog.run("deploy", waits)
     watchdog.stop()

@@ -1,0 +1,38 @@
+"""kill -9 at every commit point, before and after: the run ends as without it (semantics 43).
+
+By default some points of each shape, evenly spread; ``DURABLE_CRASH_ALL=1`` takes every one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crash.corpus import SHAPES
+from crash.verdict import Record, differences
+
+POINTS = "all" if os.environ.get("DURABLE_CRASH_ALL") else "8"
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_killed_run_ends_as_if_nothing_had_happened(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "crash.campaign", name, str(tmp_path), POINTS]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DURABLE_")}
+    campaign = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True)
+    assert campaign.returncode == 0, campaign.stderr
+    lives = json.loads((tmp_path / "lives.json").read_text())["lives"]
+    undisturbed = Record(tmp_path / "undisturbed")
+    assert undisturbed.effects or undisturbed.report["rows"]
+    assert not undisturbed.doubts
+    wrong = {
+        point: found for point, ends in lives.items() if (found := list(differences(undisturbed, tmp_path / point, ends)))
+    }
+    assert not wrong, f"{json.dumps(wrong, indent=1)}\n{campaign.stderr}"
+    reached = [point for point, ends in lives.items() if len(ends) > 1]
+    assert len(reached) > len(lives) * 0.8, f"too few of the points were reached: {lives}"

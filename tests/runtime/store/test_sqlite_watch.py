@@ -1,0 +1,58 @@
+"""How commits of other processes are noticed."""
+
+import pytest
+from conformance.build import STARTED, begin, message, new_run
+
+from runtime.store.row import Change
+from runtime.store.sqlite import SqliteStore
+from store_until import until
+
+pytestmark = pytest.mark.anyio
+
+UNKNOWN = Change()
+
+
+async def test_listener_hears_of_another_process(sqlite, path):
+    other = SqliteStore(path)
+    await other.open()
+    heard: list[Change] = []
+    sqlite.listen(heard.append)
+    await other.start(new_run())
+    await until(lambda: heard == [UNKNOWN])
+    await other.close()
+
+
+async def test_own_commits_are_no_news(sqlite):
+    heard: list[Change] = []
+    sqlite.listen(heard.append)
+    author = await begin(sqlite)
+    await author.commit(STARTED)
+    assert not sqlite._parts.writer.has_news()
+    assert UNKNOWN not in heard
+
+
+async def test_foreign_commit_is_news_once(sqlite, path):
+    other = SqliteStore(path)
+    await other.open()
+    await other.start(new_run())
+    await sqlite._pool.rows("SELECT 1")
+    assert [sqlite._parts.writer.has_news() for _ in range(2)] == [True, False]
+    await other.close()
+
+
+async def test_foreign_commit_that_a_batch_meets_is_told_with_it(sqlite, path):
+    other = SqliteStore(path)
+    await other.open()
+    await other.start(new_run())
+    heard: list[Change] = []
+    sqlite.listen(heard.append)
+    await sqlite.send(message())
+    assert UNKNOWN in heard
+    assert not sqlite._parts.writer.has_news()
+    await other.close()
+
+
+async def test_nobody_looks_while_the_writer_is_busy(sqlite):
+    writer = sqlite._parts.writer
+    with writer._mutex:
+        assert not writer.has_news()
