@@ -171,7 +171,7 @@ class Context:
                 key = f"{run.identity.origin_id}:{number}"
             else:
                 key = chosen if isinstance(chosen, str) else chosen(*args, **kwargs)
-            scope = current_scope.get(None) if definition.compensation is not None else None
+            scope = current_scope.get(None)
             command = ScheduleStep(number, definition, payload, detail, key)
             waiter = run.open[number] = Waiter(run, command, scope)
             run.issue(command)

@@ -31,7 +31,7 @@ def waiting_for(run: Replayer) -> str | None:
             parts.append(f"{word} {command.name!r}: {command.prompt}")
         elif isinstance(command, StartTimer):
             if command.name == "sleep":
-                parts.append(f"sleep until {to_instant(command.deadline_us):%Y-%m-%d %H:%M:%S} UTC")
+                parts.append(f"sleep until {_moment(command.deadline_us)}")
         elif isinstance(command, StartChild):
             parts.append(f"child {command.workflow_id!r}")
         elif isinstance(command, ScheduleStep):
@@ -40,6 +40,11 @@ def waiting_for(run: Replayer) -> str | None:
         elif isinstance(command, SendMessage):
             parts.append(f"delivery to {command.workflow_id!r}")
     if not parts:
-        return None
+        timer_us = run.next_timer_us()
+        return None if timer_us is None else f"timer until {_moment(timer_us)}"
     more = f" and {len(parts) - _LIMIT} more" if len(parts) > _LIMIT else ""
     return ", ".join(parts[:_LIMIT]) + more
+
+
+def _moment(at_us: int) -> str:
+    return f"{to_instant(at_us):%Y-%m-%d %H:%M:%S} UTC"

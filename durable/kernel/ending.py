@@ -58,6 +58,7 @@ class Ending:
     Attributes:
         stage: how far it is.
         successor: the arguments of continue-as-new, once that was asked for.
+        undoing: rollbacks that workflow code began, by their scope. They go on to their end, whatever becomes of the code.
     """
 
     def __init__(self, run: Replayer) -> None:
@@ -68,7 +69,7 @@ class Ending:
         self._idle: list[asyncio.Future[None]] = []
         self._cancelled: set[asyncio.Task[Any]] = set()
         self._closes_generators = False
-        self._shielded: set[asyncio.Task[Any]] = set()
+        self.undoing: dict[CompensationStack, asyncio.Task[None]] = {}
 
     @property
     def has_begun(self) -> bool:
@@ -98,10 +99,11 @@ class Ending:
         if self.stage is Stage.LEFTOVER:
             if self._cancel_leftovers():
                 return True
-            if any(not task.done() for task in self._shielded):
+            if self.undoing:
                 return False
             self.stage = Stage.ROLLBACK
-            if self._error() is None or not self._has_to_undo():
+            error = self._error()
+            if error is None or isinstance(error, RollbackFailedError) or not self._has_to_undo():
                 return self._close()
             self._undoing = run.loop.spawn(self._undo_all(), name="rollback")
             return True
@@ -118,7 +120,7 @@ class Ending:
         run = self._run
         cancelled = False
         for task in run.loop.pending_tasks():
-            if task not in self._cancelled and task not in self._shielded:
+            if task not in self._cancelled and task not in self.undoing.values():
                 self._cancelled.add(task)
                 cancelled = task.cancel("the workflow has ended") or cancelled
         if cancelled:
@@ -127,7 +129,7 @@ class Ending:
             self._closes_generators = True
             run.loop.spawn(run.loop.shutdown_asyncgens(), name="generators")
             return True
-        run.close_tasks(self._shielded)
+        run.close_tasks(self.undoing.values())
         return False
 
     def _error(self) -> BaseException | None:
@@ -180,10 +182,6 @@ class Ending:
         for waiter in list(self._run.open.values()):
             if not isinstance(waiter.command, StartChild):
                 waiter.cancel()
-
-    def shield(self, task: asyncio.Task[Any]) -> None:
-        """Let a rollback that workflow code began go on to its end, whatever becomes of the code."""
-        self._shielded.add(task)
 
     # -- continue-as-new ----------------------------------------------------------------------------------
 
@@ -311,10 +309,11 @@ class Ending:
         while waiting := self.concerns(stack):
             for waiter in waiting:
                 waiter.cancel("it is rolled back")
-                run.withdraw(waiter)
-            idle = run.loop.create_future()
-            self._idle.append(idle)
-            await idle
+                run.withdraw(waiter, insists=True)
+            if self.concerns(stack):
+                idle = run.loop.create_future()
+                self._idle.append(idle)
+                await idle
 
     def operation_ended(self) -> None:
         """An open operation got its outcome."""

@@ -282,6 +282,10 @@ class Replayer:
             heapq.heappop(timers)
         return timers[0][0] if timers else None
 
+    def next_timer_us(self) -> int | None:
+        """When the earliest timer of workflow code fires."""
+        return min((at_us for number, at_us in self._live_timers.items() if number != RUN_DEADLINE), default=None)
+
     def evict(self) -> int:
         """Drop the run from memory; returns how many coroutines refused to close (rule L7)."""
         self.is_closing = self.is_over = True
@@ -396,12 +400,14 @@ class Replayer:
             case EventKind.UPDATE_ACCEPTED:
                 self.mailbox.accept(event)
             case EventKind.CANCEL_REQUESTED:
-                self.cancel_reason = str(event.details.get("reason", ""))
-                self.loop.call_soon(self._cancel_root)
+                if not self.ending.is_deaf:  # its outcome is decided, and what is undone is outside of its timeout (rule S2)
+                    self.cancel_reason = str(event.details.get("reason", ""))
+                    self.loop.call_soon(self._cancel_root)
             case EventKind.RUN_TIMED_OUT:
-                self.timed_out = True
-                self.cancel_reason = "the run's timeout expired"
-                self.loop.call_soon(self._cancel_root)
+                if not self.ending.is_deaf:
+                    self.timed_out = True
+                    self.cancel_reason = "the run's timeout expired"
+                    self.loop.call_soon(self._cancel_root)
             case EventKind.RUN_PAUSED:
                 self.status = RunStatus.PAUSED
             case EventKind.RUN_RESUMED:
@@ -444,6 +450,8 @@ class Replayer:
     def _cancel_root(self) -> None:
         if self.root is not None and not self.ending.has_begun:
             self.root.cancel(self.cancel_reason or None)
+        elif not self.ending.is_deaf:  # the function has returned; its handlers are what is left to cancel
+            self.fail(asyncio.CancelledError(self.cancel_reason))
 
     def _settle(self) -> None:
         """Drain until nothing moves: ready callbacks, conditions, then the end of the run."""
@@ -606,15 +614,17 @@ class Replayer:
     def _title(self) -> str:
         return f"workflow {self.definition.name!r} ({self.identity.workflow_id}, run {self.identity.run_id[:8]})"
 
-    def withdraw(self, waiter: Waiter) -> None:
+    def withdraw(self, waiter: Waiter, *, insists: bool = False) -> None:
         """The wait for an operation was cancelled: drop its command, or send one cancel request (rules K5, L6).
 
-        A child whose waiting task is a leftover of the run's end gets none: ``on_parent_close`` decides about it.
+        A child whose waiting task is a leftover of the run's end gets none: ``on_parent_close`` decides about it, unless
+        the run ``insists`` because it undoes what the child does.
         """
         if waiter.cancel_requested or self.is_closing:
             return
         command = waiter.command
-        if self.ending.stage is Stage.LEFTOVER and isinstance(command, StartChild) and command not in self._commands:
+        is_leftover = self.ending.stage is Stage.LEFTOVER and not insists
+        if is_leftover and isinstance(command, StartChild) and command not in self._commands:
             return
         waiter.cancel_requested = True
         number = command.number

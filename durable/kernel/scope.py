@@ -43,7 +43,7 @@ async def roll_back(run: Replayer, stack: CompensationStack) -> None:
         if not stack.entries and not ending.concerns(stack):
             return
         undoing = ending.undoing[stack] = run.loop.spawn(ending.undo(stack), name="rollback")
-        undoing.add_done_callback(lambda _: ending.undoing.pop(stack) and None)
+        undoing.add_done_callback(lambda _: ending.undoing.pop(stack, None) and None)
     cancelled: asyncio.CancelledError | None = None
     while not undoing.done():
         try:

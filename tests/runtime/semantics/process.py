@@ -1,0 +1,93 @@
+"""A worker in a process of its own, for tests that stop and kill it: ``python -m semantics.process URL CACHE_SIZE LEASE_SECONDS``.
+
+It says on its output what happens, and whatever it reads from its input opens the gate at which its steps wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from runtime import Worker
+from semantics import flows
+
+PATIENCE = 30
+
+
+class WorkerProcess:
+    """Runs the workflows of ``semantics.flows``; killed at the end of the ``async with``, if it still lives.
+
+    Args:
+        url: of the store.
+        cache_size, lease_seconds: as for ``Worker``.
+    """
+
+    def __init__(self, url: str, *, cache_size: int = 1000, lease_seconds: float = 10.0) -> None:
+        self._arguments = (url, str(cache_size), str(lease_seconds))
+        self._process: asyncio.subprocess.Process
+
+    async def __aenter__(self) -> Self:
+        here = Path(__file__).parents[1]
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "semantics.process", *self._arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(here)},
+        )  # fmt: skip
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self.kill()
+            await self.ended()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def said(self, line: str) -> None:
+        """Wait for this line of its output."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while (heard := await self._process.stdout.readline()).decode().strip() != line:
+                assert heard, f"the process ended without saying {line!r}"
+
+    def open_gate(self) -> None:
+        """Let its steps go on."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def ended(self) -> int:
+        """Wait until it has ended; its exit status."""
+        async with asyncio.timeout(PATIENCE):
+            await self._process.communicate()
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+
+async def _serve(url: str, cache_size: int, lease_seconds: float) -> None:
+    flows.gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with Worker(url, workflows=flows.WORKFLOWS, cache_size=cache_size, lease_seconds=lease_seconds):
+        print("ready", flush=True)
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            flows.gate.set()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
