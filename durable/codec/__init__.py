@@ -9,7 +9,7 @@ values are made to come back equal; ``problem`` holds the words of errors.
 
 from durable.codec.arguments import ArgumentsCodec, result_codec
 from durable.codec.envelope import INLINE, Envelope, input_digest
-from durable.codec.failure import rebuild_exception, record_exception
+from durable.codec.failure import rebuild_exception, record_exception, summarize_exception
 from durable.codec.payload import AesGcmCodec, PayloadCodec, ZlibCodec
 from durable.codec.secret import Secret
 from durable.codec.value import ValueCodec, value_codec

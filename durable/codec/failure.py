@@ -70,6 +70,16 @@ def record_exception(error: BaseException, *, names: Callable[[str], str] | None
     return to_json(_Recorder(names or import_name).record(error), inf_nan_mode="constants").decode()
 
 
+def summarize_exception(error: BaseException) -> str:
+    """``ValueError: too small``; for a group with its leaves: ``ExceptionGroup: two failed [ValueError: a; KeyError: b]``."""
+    text = f"{type(error).__name__}: {_message(error)}"
+    if not isinstance(error, BaseExceptionGroup):
+        return text
+    leaves = [summarize_exception(leaf) for leaf in error.exceptions[:MAX_FRAMED_LEAVES]]
+    more = len(error.exceptions) - len(leaves)
+    return f"{text} [{'; '.join(leaves)}{f'; and {more} more' if more else ''}]"
+
+
 class _Recorder:
     """Follows causes and leaves from one exception; each is told once, so that cycles end."""
 

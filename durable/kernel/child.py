@@ -67,6 +67,10 @@ class ChildHandle(Generic[R]):
         self.workflow_id = command.workflow_id
         self.run_id = command.run_id
 
+    def __hash__(self) -> int:
+        """By the child's number: sets of handles have one order (rule L3)."""
+        return (self._waiter.command.number or 0) | self._run.loop.salt << 40
+
     def __await__(self) -> Generator[Any, Any, R]:
         result: R = yield from self._waiter.__await__()
         return result

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from durable.codec import input_digest
+from durable.codec import input_digest, summarize_exception
 from durable.commands import (
     CancelRun,
     CompleteRollback,
@@ -172,7 +172,7 @@ class Ending:
             run.issue(CancelRun(None, None, write_detail(reason=run.cancel_reason)))
         else:
             run.status = RunStatus.FAILED
-            run.failure_text = f"{type(error).__name__}: {error}"
+            run.failure_text = summarize_exception(error)
             run.issue(FailRun(None, None, None, run.record(error)))
         run.close_tasks()
         return False
@@ -217,6 +217,9 @@ class Ending:
         unread = run.mailbox.unread()
         run.close_tasks()  # a scope of a saga that was open hands its compensations to the run's own stack
         carry: dict[str, Any] = {"attempt": run.attempt}
+        attributes = {name: value for name, value in run.attributes.items() if value is not None}
+        if attributes:
+            carry["attributes"] = attributes
         if run.stack.entries:
             carry["compensations"] = [
                 {
@@ -232,9 +235,10 @@ class Ending:
         run.issue(ContinueRun(run.new_id(), payload, carry, input_digest(plain)))
 
     def carry_over(self, detail: Mapping[str, Any]) -> None:
-        """Take the compensations of the run before."""
+        """Take the attempt, the attributes and the compensations of the run before."""
         run = self._run
         run.attempt = int(detail.get("attempt", run.attempt))
+        run.attributes.update(detail.get("attributes", {}))
         for entry in detail.get("compensations", ()):
             definition = compensation_step(run.registry.step(entry["step"]))
             arguments = run.open_payload(entry["arguments"])

@@ -92,9 +92,9 @@ def mismatch(
 
 
 def request_line(machine: Sequence[str] = ("durable", "asyncio", "anyio", "contextlib", "contextvars")) -> str:
-    """`` at file:line in function`` of the innermost frame on this thread's stack that is not the machine's."""
+    """`` at file:line in function`` of the innermost frame in this drain that is not the machine's, or ''."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame.f_code.co_qualname != "KernelLoop.drain":
         module = frame.f_globals.get("__name__", "")
         if module.partition(".")[0] not in machine:
             return f"  at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"

@@ -52,17 +52,24 @@ class Operation(Coroutine[None, None, R], Generic[R]):
     """A durable operation, issued when it is first awaited; awaitable once, or passed to ``create_task``, ``gather`` or
     an anyio task group's ``start_soon``."""
 
-    __slots__ = ("_begin", "_iterator", "_replayer", "name")
+    __slots__ = ("_begin", "_iterator", "_order", "_replayer", "name")
 
     def __init__(self, replayer: Replayer, name: str, begin: Callable[[], asyncio.Future[Any]]) -> None:
         self._replayer = replayer
         self._begin = begin
         self._iterator: Generator[Any, Any, R] | None = None
+        self._order = 0
         self.name = name
         if replayer.loop.read_only is not None:
             replayer.check_writable()
         if replayer.strict:
             replayer.created(self)
+
+    def __hash__(self) -> int:
+        """A number that is given when it is first asked for: sets of operations have one order (rule L3)."""
+        if not self._order:
+            self._order = self._replayer.loop.next_order()
+        return self._order
 
     def __call__(self) -> Operation[R]:
         """Itself, so that ``tg.start_soon(ctx.step(fn, 1))`` works."""

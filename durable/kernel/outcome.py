@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.codec import rebuild_exception
+from durable.codec import rebuild_exception, summarize_exception
 from durable.commands import (
     AskQuestion,
     CancelChild,
@@ -118,7 +118,7 @@ def _child_failed(run: Replayer, event: Event) -> None:
             waiter.fail(ChildTerminatedError(f"child {child!r} was terminated{because}", workflow_id=child))
         case _:
             cause = _rebuilt(run, event)
-            error = ChildFailedError(f"child {child!r} failed: {type(cause).__name__}: {cause}", workflow_id=child)
+            error = ChildFailedError(f"child {child!r} failed: {summarize_exception(cause)}", workflow_id=child)
             error.__cause__ = cause
             waiter.fail(error)
     run.ending.operation_ended()

@@ -416,6 +416,7 @@ class Replayer:
                 self.ending.resume_rollback()
             case EventKind.RUN_FORKED:
                 self._reseed(event.details)
+                self.attempt = int(event.details.get("attempt", self.attempt))
             case EventKind.RUN_TERMINATED:
                 self.status = RunStatus.TERMINATED
                 self.evict()

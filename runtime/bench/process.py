@@ -28,7 +28,7 @@ def measure_processes(folder: Path) -> Iterator[Row]:
     """Import, help and a hello workflow, each the median of five processes, less the start of Python itself for the import."""
     target = folder / "hello_bench.py"
     target.write_text(_HELLO)
-    durable = [sys.executable, "-m", "runtime.cli"]
+    durable = [sys.executable, "-m", "runtime"]
     store = ["--store", f"sqlite:///{folder / 'hello.db'}"]
     bare = _time([sys.executable, "-c", "pass"])
     yield Row("import durable", _time([sys.executable, "-c", "import durable"]) - bare, "s", "0.12 s")

@@ -9,6 +9,9 @@ from time import perf_counter
 from runtime.bench import workload
 from runtime.bench.measure import Row, median
 from runtime.bench.raw import raw_commit_seconds, raw_steps_per_second
+from runtime.bench.worker import worker_process
+from runtime.client.client import Client
+from runtime.client.handle import RunHandle
 from runtime.runtime import Runtime
 
 RUNS = 100
@@ -47,8 +50,6 @@ async def measure_sequential(folder: Path) -> Row:
 
 async def measure_starts(folder: Path) -> Row:
     """Starts that are acknowledged on disk, 100 callers at once, while nobody runs them."""
-    from runtime.client.client import Client
-
     async with Client(f"sqlite:///{folder / 'starts.db'}") as client:
 
         async def caller(count: int) -> None:
@@ -66,21 +67,38 @@ async def measure_reaction(folder: Path) -> Row:
     async with _runtime(folder / "reaction.db") as runtime:
         handle = await runtime.start(workload.reactor, SIGNALS)
         await handle.until_waiting("signal")
-        delays = []
-        for number in range(SIGNALS - 1):
-            began = perf_counter()
-            await handle.signal(workload.go, number)
-            await _until_published(runtime, handle.run_id or "", number)
-            delays.append((perf_counter() - began) * 1e3)
+        delays = await _reactions(runtime, handle)
         await handle.terminate()
     return Row("signal to reaction, idle worker, in process, p50", median(delays), "ms", "2 ms")
 
 
-async def _until_published(runtime: Runtime, run_id: str, number: int) -> None:
+async def measure_reaction_between_processes(folder: Path) -> Row:
+    """The same with the worker in another process."""
+    url = f"sqlite:///{folder / 'between.db'}"
+    async with Client(url) as client, worker_process(url):
+        handle = await client.start(workload.reactor, SIGNALS)
+        await handle.until_waiting("signal")
+        delays = await _reactions(client, handle)
+        await handle.terminate()
+    return Row("signal to reaction, worker in another process, p50", median(delays), "ms", "15 ms")
+
+
+async def _reactions(client: Client, handle: RunHandle[None]) -> list[float]:
+    """Milliseconds from each signal to the published answer."""
+    delays = []
+    for number in range(SIGNALS - 1):
+        began = perf_counter()
+        await handle.signal(workload.go, number)
+        await _until_published(client, handle.run_id or "", number)
+        delays.append((perf_counter() - began) * 1e3)
+    return delays
+
+
+async def _until_published(client: Client, run_id: str, number: int) -> None:
     wanted = f'{{"v":1,"data":{number}}}'
 
     async def look() -> bool | None:
-        published = await runtime.store.read_published(run_id)
+        published = await client.store.read_published(run_id)
         return True if published.get("seen") == wanted else None
 
-    await runtime.watch.until(look, lambda change: change.wrote is None or run_id in change.wrote)
+    await client.watch.until(look, lambda change: change.wrote is None or run_id in change.wrote)

@@ -205,11 +205,17 @@ class RunHandle(Generic[R]):
             if successor is None:
                 break
             row = successor
-        history = await client.store.read_history(row.run_id, after_seq=max(0, row.seq - 64))
-        terminal = next(event for event in reversed(history) if event.kind in _ENDS)
+        terminal = await self._terminal_event(row)
         blobs = await client.store.read_blobs(row.run_id)
         outcome: R = read_outcome(row, terminal, self._codec, client.envelope, blobs, client.modules)
         return outcome
+
+    async def _terminal_event(self, row: RunRow) -> Event:
+        """The event that ended a run: the last one, unless its rollback went on later."""
+        history = await self._client.store.read_history(row.run_id, after_seq=max(0, row.seq - 64))
+        if not any(event.kind in _ENDS for event in history):
+            history = await self._client.store.read_history(row.run_id)
+        return next(event for event in reversed(history) if event.kind in _ENDS)
 
     async def _closed(self, run_id: str) -> RunRow:
         client = self._client

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from durable.codec import Envelope, ValueCodec, rebuild_exception
+from durable.codec import Envelope, ValueCodec, rebuild_exception, summarize_exception
 from durable.errors import (
     MissingCodeError,
     RunCancelledError,
@@ -64,7 +64,7 @@ def failure(name: str, row: RunRow, record: str, modules: Sequence[ModuleType]) 
         return cause
     undone = {"completed": "; it was rolled back", "failed": "; its rollback failed"}.get(row.rollback, "")
     error = RunFailedError(
-        f"{name} failed: {type(cause).__name__}: {cause}{undone}", workflow_id=row.workflow_id, run_id=row.run_id
+        f"{name} failed: {summarize_exception(cause)}{undone}", workflow_id=row.workflow_id, run_id=row.run_id
     )
     error.__cause__ = cause
     return error

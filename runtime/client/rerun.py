@@ -8,7 +8,7 @@ failure came from a child, the cut lies before the child was started, because a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import Envelope
 from durable.errors import RunNotRetriableError
@@ -34,6 +34,8 @@ _NOT_AGAIN: Final = frozenset(
         EventKind.UPDATE_ACCEPTED,
     }
 )
+_KEPT_OF_START: Final = frozenset({"parent_workflow_id", "messages", "attributes"})
+"""Details of the start that hold again when everything was undone."""
 
 
 async def retry_run(client: Client, row: RunRow) -> NewRun:
@@ -92,9 +94,10 @@ def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str, 
     """Everything was undone, so it begins again, with keys of its own."""
     run_id = new_run_id()
     first = history[0] if history else None
-    detail = write_detail(retry_of=row.run_id, parent_workflow_id=first.details.get("parent_workflow_id") if first else None)
+    kept = {name: value for name, value in first.details.items() if name in _KEPT_OF_START} if first else {}
+    detail = write_detail(**{**kept, "retry_of": row.run_id, "attempt": _attempt(history) + 1})
     start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload) if first else None, actor=actor)
-    return _new_run(row, run_id, run_id, now_us, actor, start, (), ())
+    return _new_run(row, run_id, run_id, now_us, actor, start, (), (), _attributes(history[:1]))
 
 
 def _from_prefix(row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline) -> NewRun:
@@ -102,9 +105,9 @@ def _from_prefix(row: RunRow, history: Sequence[Event], now_us: int, actor: str,
     cut = _cut(batches)
     if cut == 0:
         first = history[0]
-        detail = merge_details(first.detail, write_detail(retry_of=row.run_id))
+        detail = merge_details(first.detail, write_detail(retry_of=row.run_id, attempt=_attempt(history) + 1))
         start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload), actor=actor)
-        return _new_run(row, new_run_id(), row.origin_id, now_us, actor, start, (), ())
+        return _new_run(row, new_run_id(), row.origin_id, now_us, actor, start, (), (), _attributes(history[:1]))
     prefix = [event for batch in batches[:cut] for event in batch]
     known = {event.command for event in prefix if event.command is not None}
     facts = [
@@ -116,9 +119,25 @@ def _from_prefix(row: RunRow, history: Sequence[Event], now_us: int, actor: str,
     run_id = new_run_id()
     recorder = Recorder(prefix[-1])
     recorder.begin_batch(now_us)
-    forked = recorder.append(EventKind.RUN_FORKED, actor, None, None, write_detail(retry_of=row.run_id, at=prefix[-1].seq))
+    about = write_detail(retry_of=row.run_id, at=prefix[-1].seq, attempt=_attempt(history) + 1)
+    forked = recorder.append(EventKind.RUN_FORKED, actor, None, None, about)
     messages = [InboxRow(row.workflow_id, run_id, None, fact, now_us) for fact in facts]
-    return _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages)
+    return _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages, _attributes(prefix))
+
+
+def _attempt(history: Sequence[Event]) -> int:
+    """Which attempt of the run a history is of."""
+    stages = (event for event in history if event.kind in (EventKind.RUN_STARTED, EventKind.RUN_FORKED))
+    return max((int(event.details.get("attempt", 1)) for event in stages), default=1)
+
+
+def _attributes(history: Sequence[Event]) -> dict[str, Any]:
+    """The searchable fields at the end of a history."""
+    attributes: dict[str, Any] = {}
+    for event in history:
+        if event.kind in (EventKind.RUN_STARTED, EventKind.ATTRIBUTES_SET):
+            attributes.update(event.details.get("attributes", {}))
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _cut(batches: Sequence[Sequence[Event]]) -> int:
@@ -145,6 +164,7 @@ def _new_run(
     start: Fact | None,
     history: Sequence[Event],
     messages: Sequence[InboxRow],
+    attributes: Mapping[str, Any],
 ) -> NewRun:
     return NewRun(
         run_id=run_id,
@@ -163,4 +183,5 @@ def _new_run(
         parent_run_id=None,
         parent_command=None,
         on_conflict="replace",
+        attributes=attributes,
     )

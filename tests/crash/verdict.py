@@ -95,7 +95,7 @@ def _wrong_effects(undisturbed: Record, killed: Record, kills: int) -> Iterator[
     if len(unpaid) > killed.doubts:
         yield f"never done, and not in doubt: {sorted(unpaid)}"
     for (label, step, attempt), count in found.items():
-        limit = 1 if step in AT_MOST_ONCE else kills + 1
+        limit = 1 if step in AT_MOST_ONCE else expected[label, step, attempt] + kills
         if count > limit:
             yield f"{label!r}, attempt {attempt}, was done {count} times"
     keys: dict[str, set[str]] = {}

@@ -72,6 +72,7 @@ class Checkpointer:
         self._is_stopped = True
         self._wake.set()
         self._thread.join()
+        self._disconnect()
 
     def committed(self, began_ns: int) -> None:
         """Note a commit that began at a time of ``boot_ns``."""
@@ -85,9 +86,8 @@ class Checkpointer:
             self._wake.wait()
             self._wake.clear()
             if self._is_stopped:
-                break
+                return
             self._copy_and_plan()
-        self._disconnect()
 
     def _copy_and_plan(self) -> None:
         commits = self._commits

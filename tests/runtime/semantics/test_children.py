@@ -259,9 +259,12 @@ async def fails_until_mended() -> None:
 
 @workflow
 async def retried_relay(ctx: Context, round: int, attempts: list[int]) -> list[int]:
-    attempts = [*attempts, ctx.info.attempt]
     if round == 1:
+        ctx.set_attributes(customer="ada")
+        await ctx.step(nothing)
+        assert ctx.info.attempt == 1  # as it was; so it is when the second attempt replays it
         await ctx.step(fails_until_mended)
+    attempts = [*attempts, ctx.info.attempt]
     if round < 5:
         ctx.continue_as_new(round + 1, attempts)
     return attempts
@@ -276,6 +279,7 @@ async def test_a_retried_run_hands_its_attempt_down_the_chain(open_runtime):
             await run.result(timeout=30)
         mended.append(True)
         assert await (await run.retry()).result(timeout=30) == [2, 2, 2, 2, 2]
+        assert (await rt.get(run.workflow_id).describe()).attributes == {"customer": "ada"}
 
 
 @workflow

@@ -82,6 +82,7 @@ async def test_record_from_before_a_reboot_does_not_stop_copies(sqlite, path):
 
 async def test_copying_goes_on_after_a_fault_of_the_disk(sqlite, monkeypatch, copies):
     checkpointer = sqlite._parts.checkpointer
+    checkpointer.stop()
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", _no_space)
     await sqlite.start(new_run())
@@ -90,7 +91,9 @@ async def test_copying_goes_on_after_a_fault_of_the_disk(sqlite, monkeypatch, co
     monkeypatch.setattr(os, "pwrite", pwrite)
     await sqlite.start(new_run("more"))
     checkpointer._copy_and_plan()
-    assert copies == [copies[0]] and copies[0]
+    assert len(copies) == 1
+    assert copies[0]
+    checkpointer.stop()
 
 
 def _no_space(*_: object) -> int:
@@ -100,18 +103,19 @@ def _no_space(*_: object) -> int:
 async def test_large_log_is_copied_while_commits_are_held(sqlite, monkeypatch, copies):
     monkeypatch.setattr(checkpoint, "_LARGE_PAGES", 1)
     checkpointer = sqlite._parts.checkpointer
-    mutex = checkpointer._mutex
+    checkpointer.stop()
     await sqlite.start(new_run())
     checkpointer._copy_and_plan()
     assert checkpointer._is_large
     await sqlite.start(new_run("more"))
-    with mutex:
+    with checkpointer._mutex:
         held = threading.Thread(target=checkpointer._copy_and_plan)
         held.start()
         assert len(copies) == 1
     held.join()
     assert len(copies) == 2
     assert not checkpointer._is_large
+    checkpointer.stop()
 
 
 async def test_checkpointer_wakes_after_enough_commits(path, monkeypatch, copies):

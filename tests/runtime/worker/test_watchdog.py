@@ -410,7 +410,7 @@ def test_watchdog_runs_drains_without_being_started():
     assert Watchdog().run("deploy", divmod, 7, 2) == (3, 1)
 
 
-def test_watchdog_stops_in_the_middle_of_a_case(watchdog, reports):
+def test_watchdog_stops_in_the_middle_of_a_case(reports):
     gate = threading.Lock()
     gate.acquire()
 
@@ -424,6 +424,8 @@ def test_watchdog_stops_in_the_middle_of_a_case(watchdog, reports):
         watchdog.stop()
         gate.release()
 
+    watchdog = Watchdog(0.2, lambda *report: reports.append(report))
+    watchdog.start()
     stopper = threading.Thread(target=stop)
     with pytest.raises(BlockedLoopError):
         watchdog.run("deploy", waits)

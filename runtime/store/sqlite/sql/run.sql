@@ -73,7 +73,7 @@ SELECT owner FROM found WHERE owner IS NOT NULL;
 SELECT key FROM durable_heads WHERE owner = ?;
 
 -- name: stuck
-SELECT key FROM durable_runs WHERE status = 'stuck' AND workflow = ? AND code IS NOT ?;
+SELECT key FROM durable_runs INDEXED BY durable_runs_by_status WHERE status = 'stuck' AND workflow = ? AND code IS NOT ?;
 
 -- name: open_children
 SELECT key FROM durable_runs WHERE parent_run_id = ? AND closed_at_us IS NULL ORDER BY key;

@@ -14,7 +14,13 @@ from runtime.bench.measure import Row
 from runtime.bench.process import measure_processes
 from runtime.bench.replay import measure_replay
 from runtime.bench.sleeping import measure_sleepers
-from runtime.bench.throughput import measure_reaction, measure_sequential, measure_starts, measure_steps
+from runtime.bench.throughput import (
+    measure_reaction,
+    measure_reaction_between_processes,
+    measure_sequential,
+    measure_starts,
+    measure_steps,
+)
 
 
 async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:
@@ -25,6 +31,7 @@ async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:
     for row in measure_replay():
         yield row
     yield await measure_reaction(folder)
+    yield await measure_reaction_between_processes(folder)
     for row in await measure_sleepers(folder, sleepers):
         yield row
     for row in measure_processes(folder):
@@ -42,7 +49,7 @@ async def _report(folder: Path, sleepers: int, *, as_json: bool) -> None:
         print()
 
 
-def main(store_url: str | None = None, as_json: bool = False, sleepers: int = 20_000) -> None:
+def report(store_url: str | None, *, as_json: bool, sleepers: int) -> None:
     """Measure, in fresh files beside the store that is given, or in a temporary directory.
 
     Args:
