@@ -27,5 +27,6 @@ __all__ = [
     "rebuild_exception",
     "record_exception",
     "result_codec",
+    "summarize_exception",
     "value_codec",
 ]

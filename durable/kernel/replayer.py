@@ -376,11 +376,10 @@ class Replayer:
 
     def _is_applicable(self, fact: Fact) -> bool:
         """Whether the run still wants this fact; late outcomes and messages for an ended run are refused."""
-        if fact.command is not None and fact.kind in OUTCOMES:
-            return fact.command in self.open or fact.kind == EventKind.TIMER_FIRED
-        if self.status.is_closed:
+        is_outcome = fact.command is not None and fact.kind in OUTCOMES
+        if self.status.is_closed and not (is_outcome and self.rollback is RollbackStatus.RUNNING):
             return fact.kind == EventKind.ROLLBACK_REQUESTED and self.rollback is RollbackStatus.FAILED
-        return True
+        return not is_outcome or fact.command in self.open or fact.kind == EventKind.TIMER_FIRED
 
     def _apply(self, event: Event) -> None:
         outcome = OUTCOMES.get(event.kind)
@@ -404,6 +403,7 @@ class Replayer:
                     self.cancel_reason = str(event.details.get("reason", ""))
                     self.loop.call_soon(self._cancel_root)
             case EventKind.RUN_TIMED_OUT:
+                self.unschedule(RUN_DEADLINE)  # replay has not taken it off, as the activation did
                 if not self.ending.is_deaf:
                     self.timed_out = True
                     self.cancel_reason = "the run's timeout expired"
@@ -479,7 +479,12 @@ class Replayer:
                 and not ending.has_begun
             ):
                 return
-            if not ending.proceed():
+            try:
+                goes_on = ending.proceed()
+            except DeterminismError:
+                self._check_fatal()
+                raise
+            if not goes_on:
                 return
 
     def _check_fatal(self) -> None:

@@ -66,9 +66,9 @@ class Output:
         """Print one JSON document."""
         print(_json(value, indent=2))
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, event: str, /, **fields: Any) -> None:
         """Print one line of a stream of JSON objects."""
-        print(_json({"event": name, **fields}), flush=True)
+        print(_json({"event": event, **fields}), flush=True)
 
     # -- for people ---------------------------------------------------------------------------------------
 

@@ -35,13 +35,17 @@ def _worth_telling(ended: Sequence[TimelineEntry]) -> list[TimelineEntry]:
 
 
 class LoggedProgress:
-    """Tells every operation that ends from now on: as a log line, or as an event for programs."""
+    """Tells every operation that ends: as a log line, or as an event for programs.
+
+    Args:
+        since: what ended before is not told.
+    """
 
     wants_attempts = False
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, since: datetime) -> None:
         self._output = output
-        self._since = datetime.now(UTC)
+        self._since = since
 
     def show(self, row: RunRow, _timeline: Timeline, ended: Sequence[TimelineEntry]) -> None:
         """Tell what is new."""

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -106,6 +107,7 @@ async def _serve(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> int:
+    since = datetime.now(UTC)
     run = await _begin(request, runtime, args, kwargs)
     output = session.output
     if output.as_json:
@@ -118,7 +120,7 @@ async def _serve(
         )
     else:
         output.line("run ", (run.workflow_id, "strong"))
-    watch = Watch(session, runtime, run, may_ask=request.may_ask)
+    watch = Watch(session, runtime, run, since, may_ask=request.may_ask)
     tasks = {
         "ended": asyncio.ensure_future(run.result()),
         "stands": asyncio.ensure_future(watch.until_standstill()),
@@ -126,16 +128,22 @@ async def _serve(
     }
     try:
         await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        stands = tasks["stands"].done()
+        await _cancel(tasks["stands"])
         await watch.close()
         if tasks["ended"].done():
             return await _tell_outcome(session, request, runtime, run, tasks["ended"])
-        if tasks["stands"].done():
+        if stands:
             return _tell_standstill(session, request, run, tasks["stands"].result())
         return _tell_interruption(session, request, runtime, run)
     finally:
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await _cancel(*tasks.values())
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _begin(

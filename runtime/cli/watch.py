@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.duration import MICROSECONDS
@@ -52,21 +53,25 @@ class Watch:
     """Watches a run and those that it started.
 
     Args:
+        since: what ended before is not told where there is no live display.
         may_ask: questions may be asked on the terminal, if there is one.
     """
 
-    def __init__(self, session: Session, runtime: Runtime, run: RunHandle[Any], *, may_ask: bool) -> None:
+    def __init__(
+        self, session: Session, runtime: Runtime, run: RunHandle[Any], since: datetime, *, may_ask: bool
+    ) -> None:
         self._runtime = runtime
         self._workflow_id = run.workflow_id
         self._run_id = ""
         output = session.output
-        self._progress = LiveProgress(output) if output.is_rich else LoggedProgress(output)
+        self._progress = LiveProgress(output) if output.is_rich else LoggedProgress(output, since)
         self._terminal = Terminal(runtime) if may_ask and sys.stdin.isatty() else None
         self._changed = asyncio.Event()
         self._changed.set()
         self._unlisten = runtime.store.listen(self._hear)
         self._asking: tuple[Question, asyncio.Task[bool]] | None = None
         self._answered: dict[tuple[str, int], int] = {}
+        self._resting: dict[str, int] = {}
 
     def _hear(self, change: Change) -> None:
         if change.wrote is None or change.wrote or change.closed is None or change.closed:
@@ -101,9 +106,10 @@ class Watch:
         if row.run_id != self._run_id:
             self._run_id = row.run_id
             self._timeline = Timeline(self._open)
-        ended = self._timeline.feed(await store.read_history(row.run_id, self._timeline.seq))
-        if self._progress.wants_attempts and self._timeline.open:
-            self._timeline.feed_attempts(await store.read_attempts(row.run_id))
+        events = await store.read_history(row.run_id, self._timeline.seq)
+        attempts = await store.read_attempts(row.run_id) if self._progress.wants_attempts else []
+        ended = self._timeline.feed(events)
+        self._timeline.feed_attempts(attempts)
         self._progress.show(row, self._timeline, ended)
 
     def _open(self, payload: str) -> str | None:
@@ -130,7 +136,7 @@ class Watch:
             await self._ask(questions, {one.run_id: one.seq for one in tree})
             if self._terminal is not None:
                 return None
-        if not questions or not self._is_at_rest(tree):
+        if not questions or not await self._is_at_rest(tree):
             return None
         return Standstill(row.status, None, questions)
 
@@ -150,13 +156,20 @@ class Watch:
             found += [child for child in await self._runtime.store.children(one.run_id) if not child.status.is_closed]
         return found
 
-    def _is_at_rest(self, tree: Sequence[RunRow]) -> bool:
-        """Whether every run waits, and none for something that is due soon."""
+    async def _is_at_rest(self, tree: Sequence[RunRow]) -> bool:
+        """Whether every run waits, none has anything in its inbox, and none waits for something that is due soon."""
         soon = self._runtime.clock.now_us() + SOON_US
-        if any(row.status is not RunStatus.WAITING for row in tree):
+        for row in tree:
+            is_due = row.ready_at_us is not None and row.ready_at_us <= soon
+            if row.status is not RunStatus.WAITING or is_due or await self._runtime.store.read_inbox(row.run_id):
+                self._changed.set()
+                return False
+        seqs = {row.run_id: row.seq for row in tree}
+        before, self._resting = self._resting, seqs
+        if before != seqs:  # a turn may be on its way to the store: look once more
+            self._changed.set()
             return False
-        due = [row.ready_at_us for row in tree if row.ready_at_us is not None and row.ready_at_us <= soon]
-        return not due
+        return True
 
     # -- questions ----------------------------------------------------------------------------------------
 

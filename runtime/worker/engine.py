@@ -42,6 +42,9 @@ from runtime.worker.watchdog import Watchdog
 
 log = logging.getLogger("durable.worker")
 
+SETTLE_SECONDS: Final = 30
+"""How long a stopping engine waits for the store to take the last results."""
+
 DRAIN_SIZE: Final = 32
 """Runs that get their turn in one callback; the store commits them while the next ones are activated."""
 
@@ -113,8 +116,7 @@ class Engine:
         self._drain_handle: asyncio.Handle | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._in_commit = 0
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._settled: asyncio.Event | None = None
         self._loop = asyncio.get_running_loop()
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -130,8 +132,7 @@ class Engine:
         """Take no more runs, let steps finish for a while, commit what came of them, forget everything."""
         self.claims.stop()
         await self.runner.stop(grace_seconds)
-        await asyncio.sleep(0)
-        await self._settled.wait()
+        await self._settle()
         self.is_stopping = True
         for task in list(self._background):
             task.cancel()
@@ -157,7 +158,6 @@ class Engine:
         self._dirty.append(held)
         if self._drain_handle is None:
             self._drain_handle = self._loop.call_soon(self._drain)
-            self._settled.clear()
 
     def _drain(self) -> None:
         self._drain_handle = None
@@ -175,8 +175,20 @@ class Engine:
             self._submit(batch)
         self._check_settled()
 
+    async def _settle(self) -> None:
+        """Wait until every outcome that came is committed, or the store has not taken it for long."""
+        self._settled = asyncio.Event()
+        self._check_settled()
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._settled.wait()
+        except TimeoutError:
+            log.warning("stopping though not every result could be written; those steps run again")
+
     def _check_settled(self) -> None:
-        if not self._in_commit and not self._dirty:
+        if self._settled is None or self._in_commit or self._dirty:
+            return
+        if not any(held.is_busy or held.facts or held.records for held in self.held.values()):
             self._settled.set()
 
     def _turn(self, held: HeldRun) -> _Pending | None:
@@ -267,7 +279,6 @@ class Engine:
 
     def _submit(self, batch: list[_Pending]) -> None:
         self._in_commit += 1
-        self._settled.clear()
         self.store.commit([pending.turn for pending in batch], lambda outcomes: self._committed(batch, outcomes))
 
     def _committed(self, batch: list[_Pending], outcomes: Sequence[CommitOutcome]) -> None:

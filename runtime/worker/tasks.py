@@ -106,6 +106,8 @@ class TaskServer:
             self._sleep_until(engine.clock.now_us() + engine.options.retry_delay_us)
         finally:
             self._looking = None
+            if self._again:  # it was asked while it looked up when to look next
+                self.poll()
 
     def _sleep_until(self, at_us: int | None) -> None:
         if self._wake is not None:

@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import ndiff
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,12 @@ def differences(undisturbed: Record, folder: Path, ends: Sequence[int]) -> Itera
         yield f"lives ended with {ends}"
         return
     killed = Record(folder)
-    expected = {"left": undisturbed.report["left"], "rows": undisturbed.report["rows"]}
-    found = {"left": killed.report["left"], "rows": killed.report["rows"]}
-    expected |= {"outcome": undisturbed.outcome(), "runs": undisturbed.runs()}
-    found |= {"outcome": killed.outcome(), "runs": killed.runs()}
-    for key, value in expected.items():
-        if found[key] != value:
-            yield f"{key}: expected {value}, got {found[key]}"
+    for key in ("left", "rows"):
+        if killed.report[key] != undisturbed.report[key]:
+            yield f"{key}: expected {undisturbed.report[key]}, got {killed.report[key]}"
+    if killed.outcome() != undisturbed.outcome():
+        yield f"outcome: expected {undisturbed.outcome()}, got {killed.outcome()}"
+    yield from _wrong_runs(undisturbed.runs(), killed.runs())
     if killed.doubts > len(kills):
         yield f"{killed.doubts} steps are in doubt after {len(kills)} kills"
     for label, reply in undisturbed.replies.items():
@@ -82,6 +82,21 @@ def differences(undisturbed: Record, folder: Path, ends: Sequence[int]) -> Itera
         if killed.replies.get(label) not in (reply, "'refused'"):
             yield f"the reply to {label!r}: expected {reply}, got {killed.replies.get(label)}"
     yield from _wrong_effects(undisturbed, killed, len(kills))
+
+
+def _wrong_runs(expected: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if len(found) != len(expected):
+        yield f"expected {len(expected)} runs, got {[run['workflow'] for run in found]}"
+        return
+    for number, (want, got) in enumerate(zip(expected, found, strict=True)):
+        for key in want:
+            if want[key] == got[key]:
+                continue
+            if key == "history":
+                lines = ndiff([str(event) for event in want[key]], [str(event) for event in got[key]])
+                yield f"run {number} ({want['workflow']}), history: {[line for line in lines if line[0] in '+-']}"
+            else:
+                yield f"run {number} ({want['workflow']}), {key}: expected {want[key]}, got {got[key]}"
 
 
 def _wrong_effects(undisturbed: Record, killed: Record, kills: int) -> Iterator[str]:

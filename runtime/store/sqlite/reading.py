@@ -95,7 +95,7 @@ class Reading:
         return [inbox_row(columns) for columns in await self._pool.rows(_READ["inbox"], (run_id,))]
 
     async def read_attempts(self, run_id: str, command: int | None = None) -> list[AttemptRow]:
-        rows = await self._pool.rows(_READ["attempts"], (run_id, command))
+        rows = await self._pool.rows(_READ["attempts"], (run_id, command, command))
         return [_attempt(columns) for columns in rows]
 
     async def read_tasks(self, run_id: str) -> list[TaskRow]:

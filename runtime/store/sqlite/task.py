@@ -178,7 +178,7 @@ def record_attempt(session: Session, run: Run, attempt: AttemptRow) -> None:
     )
     session.execute(_PART["write_attempt"], columns)
     if attempt.attempt > KEPT_ATTEMPTS or attempt.outcome is AttemptOutcome.LOST:
-        session.execute(_PART["trim_attempts"], (run.key, attempt.command, KEPT_ATTEMPTS))
+        session.execute(_PART["trim_attempts"], (run.key, attempt.command, KEPT_ATTEMPTS, KEPT_ATTEMPTS))
     refer_to_blobs(session, run, (attempt.heartbeat,))
 
 
@@ -201,4 +201,4 @@ def write_logs(session: Session, run: Run, rows: Sequence[LogRow]) -> None:
     """Keep log lines of a run, the newest."""
     for row in rows:
         session.execute(_PART["write_log"], (run.key, row.at_us, row.level, row.source, row.message))
-    session.execute(_PART["trim_logs"], (run.key, KEPT_LOGS))
+    session.execute(_PART["trim_logs"], (run.key, run.key, KEPT_LOGS))

@@ -268,3 +268,361 @@ async def test_failing_signal_handler_fails_the_run(open_runtime, how):
             await run.result(timeout=30)
         assert isinstance(caught.value.__cause__, Broken)
         assert await run.status() is RunStatus.FAILED
+
+
+# -- 18: queries ------------------------------------------------------------------------------------------
+
+
+@workflow
+async def child(ctx: Context) -> None: ...
+
+
+ATTEMPTS: dict[str, Callable[[Context], Any]] = {
+    "ctx.step": lambda ctx: ctx.step(note, "from a query"),
+    "ctx.child_workflow": lambda ctx: ctx.child_workflow(child),
+    "ctx.start_child": lambda ctx: run_now(ctx.start_child(child)),
+    "ctx.sleep": lambda ctx: run_now(ctx.sleep(1)),
+    "ctx.ask_user": lambda ctx: run_now(ctx.ask_user("Which?")),
+    "ctx.ask_approval": lambda ctx: run_now(ctx.ask_approval("Now?")),
+    "ctx.wait_signal": lambda ctx: run_now(ctx.wait_signal(go)),
+    "ctx.wait_condition": lambda ctx: run_now(ctx.wait_condition(lambda: False)),
+    "ctx.on": lambda ctx: ctx.on(go)(print),
+    "ctx.random": lambda ctx: ctx.random.random(),
+    "ctx.uuid4": lambda ctx: str(ctx.uuid4()),
+    "ctx.patched": lambda ctx: ctx.patched("a new one"),
+    "ctx.deprecate_patch": lambda ctx: ctx.deprecate_patch("a new one"),
+    "ctx.continue_as_new": lambda ctx: ctx.continue_as_new(),
+    "ctx.compensate": lambda ctx: ctx.compensate(note, "undone"),
+    "ctx.rollback": lambda ctx: run_now(ctx.rollback()),
+    "ctx.publish": lambda ctx: ctx.publish("key", 1),
+    "Stream.write": lambda ctx: ctx.stream("out").write(1),
+    "ctx.set_attributes": lambda ctx: ctx.set_attributes(colour="red"),
+    "ExternalRun.signal": lambda ctx: ctx.workflow("x").signal(go, 1),
+    "ExternalRun.cancel": lambda ctx: ctx.workflow("x").cancel(),
+    "a task": lambda ctx: asyncio.ensure_future(asyncio.sleep(0)) and None,
+    "a future": lambda ctx: asyncio.get_running_loop().create_future() and None,
+    "a callback": lambda ctx: asyncio.get_running_loop().call_soon(print) and None,
+    "a timer": lambda ctx: asyncio.get_running_loop().call_later(1, print) and None,
+}
+
+
+def run_now(coroutine: Any) -> Any:
+    """Drive a coroutine as far as it goes without waiting, as a handler that is not async might."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        coroutine.close()
+
+
+meddle = Query("meddle", Any, takes=str)
+
+
+@workflow
+async def is_queried(ctx: Context) -> list[Any]:
+    amounts: list[int] = []
+
+    @ctx.on(total)
+    def on_total() -> int:
+        return sum(amounts)
+
+    @ctx.on(meddle)
+    def on_meddle(attempt: str) -> Any:
+        if attempt == "fail":
+            raise LookupError("nothing there")
+        return ATTEMPTS[attempt](ctx)
+
+    while not (amounts and amounts[-1] == 0):
+        amounts.append(await ctx.wait_signal(go))
+    return [*amounts, ctx.random.random(), dict(ctx._run.attributes)]
+
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+async def test_mutating_call_in_a_query_is_refused_by_name(open_runtime, attempt):
+    """Semantics 18: queries are read-only: any mutating call inside is refused by name, and changes nothing."""
+    async with open_runtime(is_queried, child) as rt:
+        run = await rt.start(is_queried)
+        await run.signal(go, 5)
+        await run.until_waiting("go", timeout=30)
+        while await run.query(total) != 5:
+            await run.until_waiting("go", timeout=30)
+        before = await kinds(run)
+        with pytest.raises(QueryFailedError) as caught:
+            await run.query(meddle, attempt)
+        assert isinstance(caught.value.__cause__, ReadOnlyError)
+        assert attempt in str(caught.value)
+        assert "a query must not change the run" in str(caught.value)
+        assert await kinds(run) == before
+        assert await run.query(total) == 5
+        await run.signal(go, 0)
+        amounts, _, attributes = (lambda values: (values[:-2], values[-2], values[-1]))(await run.result(timeout=30))
+        assert (amounts, attributes) == ([5, 0], {})
+        assert await run.status() is RunStatus.COMPLETED
+    assert done == []
+
+
+@workflow
+async def draws(ctx: Context) -> list[float]:
+    drawn = [ctx.random.random()]
+
+    @ctx.on(meddle)
+    def on_meddle(attempt: str) -> Any:
+        return ATTEMPTS[attempt](ctx)
+
+    await ctx.wait_signal(stop)
+    return [*drawn, ctx.random.random()]
+
+
+async def test_query_on_a_completed_run_works(open_runtime):
+    """Semantics 18: a query on a completed run works, in the worker that ran it and in one that comes later."""
+    async with open_runtime(is_queried) as rt:
+        run = await rt.start(is_queried.options(id="x"))
+        for value in (3, 4, 0):
+            await run.signal(go, value)
+        await run.result(timeout=30)
+        assert await run.query(total) == 7
+    async with open_runtime(is_queried) as rt:
+        assert await rt.get("x").query(total) == 7
+        assert await rt.get("x").query("total") == 7
+
+
+async def test_failing_query_fails_only_the_query(open_runtime):
+    """Semantics 18: a failing query fails only the query."""
+    async with open_runtime(is_queried) as rt:
+        run = await rt.start(is_queried)
+        await run.until_waiting("go", timeout=30)
+        with pytest.raises(QueryFailedError, match="nothing there") as caught:
+            await run.query(meddle, "fail")
+        assert isinstance(caught.value.__cause__, LookupError)
+        await run.signal(go, 0)
+        assert (await run.result(timeout=30))[0] == 0
+
+
+async def test_unknown_query_lists_the_known(open_runtime):
+    """Semantics 18: an unknown query lists the known; so does one of another kind."""
+    async with open_runtime(is_queried) as rt:
+        run = await rt.start(is_queried)
+        await run.until_waiting("go", timeout=30)
+        for name in ("totals", "go"):
+            with pytest.raises(UnknownMessageError, match=f"'{name}'.*meddle, total"):
+                await run.query(name)
+        await run.signal(go, 0)
+        await run.result(timeout=30)
+
+
+# -- 19: updates ------------------------------------------------------------------------------------------
+
+
+validated: list[int] = []
+
+
+@workflow
+async def takes_updates(ctx: Context) -> list[int]:
+    amounts: list[int] = []
+
+    @ctx.on(add)
+    async def on_add(value: int) -> int:
+        if value == 13:
+            raise Broken("unlucky")
+        amounts.append(await ctx.step(when_released, value))
+        await ctx.sleep(0.01)
+        return sum(amounts)
+
+    @on_add.validator
+    def check(value: int) -> None:
+        validated.append(value)
+        if value < 0:
+            raise ValueError("expected a positive amount")
+        if value == 1000:
+            ctx.publish("meddled", value)
+        if value == 1001:
+            asyncio.get_running_loop().create_future()
+
+    await ctx.wait_signal(stop)
+    return amounts
+
+
+@pytest.mark.parametrize(
+    ("value", "match"), [(-1, "expected a positive amount"), (1000, r"ctx\.publish"), (1001, "a future")]
+)
+async def test_update_that_is_refused_leaves_no_trace(open_runtime, value, match):
+    """Semantics 19: the validator runs before acceptance and leaves no trace when it rejects; it must not change anything."""
+    released.set()
+    async with open_runtime(takes_updates) as rt:
+        run = await rt.start(takes_updates)
+        await run.until_waiting("stop", timeout=30)
+        before = await kinds(run)
+        validated.clear()
+        with pytest.raises((MessageRejectedError, ReadOnlyError, UpdateFailedError), match=match) as caught:
+            await run.update(add, value)
+        assert not isinstance(caught.value, UpdateFailedError) or isinstance(caught.value.__cause__, ReadOnlyError)
+        assert validated == [value]
+        assert await kinds(run) == before
+        assert await run.update(add, 2) == 2
+        await run.signal(stop)
+        assert await run.result(timeout=30) == [2]
+
+
+async def test_handler_of_an_update_may_await_steps(open_runtime):
+    """Semantics 19: the handler may await steps; those of several updates at once."""
+    async with open_runtime(takes_updates) as rt:
+        run = await rt.start(takes_updates)
+        updates = [asyncio.create_task(run.update(add, value)) for value in (1, 2, 4)]
+        await begun.wait()
+        released.set()
+        assert max(await asyncio.gather(*updates)) == 7
+        await run.signal(stop)
+        assert sorted(await run.result(timeout=30)) == [1, 2, 4]
+
+
+async def test_failing_update_fails_only_the_update(open_runtime):
+    """Semantics 19: an update failure fails only the update."""
+    released.set()
+    async with open_runtime(takes_updates) as rt:
+        run = await rt.start(takes_updates)
+        with pytest.raises(UpdateFailedError, match="unlucky") as caught:
+            await run.update(add, 13)
+        assert isinstance(caught.value.__cause__, Broken)
+        assert await run.update(add, 1) == 1
+        await run.signal(stop)
+        assert await run.result(timeout=30) == [1]
+
+
+async def test_update_sent_before_any_worker_exists_completes_once_there_is_one(open_runtime, open_client):
+    """Semantics 19: an update sent before any worker exists completes once there is one."""
+    released.set()
+    async with open_client() as client:
+        run = await client.start(takes_updates)
+        with pytest.raises(UpdateTimeoutError):
+            await run.update(add, 5, update_id="u", timeout=0.01)
+        waiting = asyncio.create_task(run.update(add, 5, update_id="u"))
+        async with open_runtime(takes_updates):
+            assert await waiting == 5
+            await run.signal(stop)
+            assert await run.result(timeout=30) == [5]
+
+
+async def test_two_handles_with_one_update_id_get_one_result(open_runtime, open_client):
+    """Semantics 19: two handles with one update id get one result; also a third one that asks later, after the end."""
+    async with open_runtime(takes_updates) as rt, open_client() as client:
+        run = await rt.start(takes_updates.options(id="x"))
+        other = client.get("x")
+        first = asyncio.create_task(run.update(add, 5, update_id="u"))
+        await begun.wait()
+        second = asyncio.create_task(other.update(add, 5, update_id="u"))
+        released.set()
+        assert await asyncio.gather(first, second) == [5, 5]
+        assert (await kinds(run)).count(EventKind.UPDATE_ACCEPTED) == 1
+        assert await other.update(add, 5, update_id="u") == 5
+        await run.signal(stop)
+        assert await run.result(timeout=30) == [5]
+        assert await other.update(add, 5, update_id="u") == 5
+
+
+async def test_timeout_of_the_sender_is_its_own_error_and_loses_nothing(open_runtime):
+    """Semantics 19: a client's timeout while waiting is its own error and loses nothing."""
+    async with open_runtime(takes_updates) as rt:
+        run = await rt.start(takes_updates)
+        with pytest.raises(UpdateTimeoutError) as caught:
+            await run.update(add, 5, update_id="u", timeout=0.01)
+        assert isinstance(caught.value, TimeoutError)
+        await begun.wait()
+        released.set()
+        assert await run.update(add, 5, update_id="u") == 5
+        await run.signal(stop)
+        assert await run.result(timeout=30) == [5]
+
+
+# -- 20: handlers that are unfinished when the function returns -------------------------------------------
+
+
+async def handles_slowly(ctx: Context) -> str:
+    @ctx.on(go)
+    async def on_go(value: int) -> None:
+        await ctx.step(when_released, value)
+        await ctx.step(note, "signal handled")
+
+    @ctx.on(add)
+    async def on_add(value: int) -> int:
+        return await ctx.step(when_released, value)
+
+    await ctx.wait_signal(stop)
+    return "returned"
+
+
+waits_for_handlers = workflow(name="waits_for_handlers")(handles_slowly)
+abandons_handlers = workflow(name="abandons_handlers", on_unfinished="abandon")(handles_slowly)
+
+
+async def test_run_waits_for_its_handlers_by_default(open_runtime):
+    """Semantics 20: a run that returns while handlers are unfinished waits for them by default."""
+    async with open_runtime(waits_for_handlers) as rt:
+        run = await rt.start(waits_for_handlers)
+        await run.until_waiting("stop", timeout=30)
+        await run.signal(go, 1)
+        update = asyncio.create_task(run.update(add, 5))
+        await begun.wait()
+        await run.signal(stop)
+        await run.signal(go, 2)  # one more while it waits
+        assert not (await run.status()).is_closed
+        released.set()
+        assert await run.result(timeout=30) == "returned"
+        assert await update == 5
+    assert done == ["signal handled", "signal handled"]
+
+
+async def test_run_may_abandon_its_handlers(open_runtime):
+    """Semantics 20: ``abandon`` is the other choice: it ends at once, and who waits for an update is told."""
+    async with open_runtime(abandons_handlers) as rt:
+        run = await rt.start(abandons_handlers)
+        await run.until_waiting("stop", timeout=30)
+        await run.signal(go, 1)
+        update = asyncio.create_task(run.update(add, 5))
+        await begun.wait()
+        await run.signal(stop)
+        assert await run.result(timeout=30) == "returned"
+        with pytest.raises(UpdateFailedError):
+            await update
+    assert done == []
+
+
+# -- 21: handlers of the first turn -----------------------------------------------------------------------
+
+
+@workflow
+async def handles_from_the_start(ctx: Context) -> list[Any]:
+    seen: list[Any] = []
+
+    @ctx.on(go)
+    def on_go(value: int) -> None:
+        seen.append(value)
+
+    @ctx.on(add)
+    def on_add(value: int) -> int:
+        seen.append(f"update {value}")
+        return len(seen)
+
+    @ctx.on(total)
+    def on_total() -> int:
+        return len(seen)
+
+    await ctx.wait_condition(lambda: len(seen) == 4)
+    return list(seen)
+
+
+async def test_handler_of_the_first_turn_sees_messages_sent_before_it(open_runtime, open_client):
+    """Semantics 21: a handler registered in the first turn sees messages sent before it: signals, one with the start among
+    them, and updates; in order.
+    """
+    async with open_client() as client:
+        run = await client.start(handles_from_the_start.bind(), with_signal=(go, 1))
+        await run.signal(go, 2)
+        with pytest.raises(UpdateTimeoutError):
+            await run.update(add, 3, update_id="u", timeout=0.01)
+        await run.signal(go, 4)
+        async with open_runtime(handles_from_the_start):
+            assert await run.result(timeout=30) == [1, 2, "update 3", 4]
+            assert await run.update(add, 3, update_id="u") == 3
+            assert await run.query(total) == 4

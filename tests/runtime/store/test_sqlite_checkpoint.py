@@ -7,13 +7,13 @@ from contextlib import closing
 
 import pytest
 from conformance.build import STARTED, begin, new_run
+from store_until import until
 
 from durable.history import Fact, verify_chain
 from runtime.store.sqlite import SqliteStore, checkpoint
 from runtime.store.sqlite.checkpoint import Checkpointer
 from runtime.store.sqlite.clock import boot_ns
 from runtime.store.sqlite.lease import folder_of
-from store_until import until
 
 pytestmark = pytest.mark.anyio
 

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 
 import anyio
+import anyio.lowlevel
 import pytest
 from conformance.build import LATER, STARTED, T0, begin, begin_closed, begin_waiting, ended, new_run
 
@@ -38,7 +39,7 @@ async def test_backup_while_others_write_is_of_one_moment(sqlite, tmp_path):
         while not is_over:
             number += 1
             await author.commit(Fact("StepScheduled", number, "charge", payload="x" * 2_000))
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     async with anyio.create_task_group() as group:
         group.start_soon(write)

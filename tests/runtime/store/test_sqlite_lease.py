@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from conformance.build import T0, begin, commit, get, new_run, worker_row
+from store_until import until
 
 from durable.errors import ConflictError, StoreError
 from runtime.store.row import WorkerRow
 from runtime.store.sqlite import SqliteStore
 from runtime.store.sqlite import lease as lease_module
 from runtime.store.sqlite.lease import SqliteLease, folder_of, read_signs
-from store_until import until
 
 pytestmark = pytest.mark.anyio
 

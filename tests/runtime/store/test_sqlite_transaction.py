@@ -6,16 +6,17 @@ import time
 from contextlib import closing
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from conformance.build import STARTED, begin, commit, ended, kinds, message, new_run, outcome
+from store_until import until
 
 from durable.errors import ConflictError, StepTimeoutError, StoreError, StoreUnavailableError
 from durable.history import EventKind
 from runtime.store.protocol import Transaction, TransactionalStore
 from runtime.store.row import Change, RunRow
 from runtime.store.sqlite import SqliteStore
-from store_until import until
 
 pytestmark = pytest.mark.anyio
 
@@ -223,11 +224,10 @@ async def test_commits_wait_for_the_transaction_and_go_on_after_it(sqlite, run):
 
 
 async def test_heartbeat_from_inside_is_kept_afterwards(sqlite, run):
-    async with anyio.create_task_group() as group:
-        async with sqlite.transaction(run.run_id, run.epoch) as transaction:
-            group.start_soon(sqlite.heartbeat, run.run_id, 2, '"half"', 7)
-            await anyio.sleep(0)
-            transaction.complete(outcome(run, 1))
+    async with anyio.create_task_group() as group, sqlite.transaction(run.run_id, run.epoch) as transaction:
+        group.start_soon(sqlite.heartbeat, run.run_id, 2, '"half"', 7)
+        await anyio.lowlevel.checkpoint()
+        transaction.complete(outcome(run, 1))
     assert await sqlite.read_heartbeat(run.run_id, 2) == (7, '"half"')
 
 
@@ -235,7 +235,7 @@ async def test_transactions_take_turns(sqlite, run):
     async def work(command: int) -> None:
         async with sqlite.transaction(run.run_id, run.epoch) as transaction:
             [(count,)] = transaction.connection.execute("SELECT count(*) FROM account").fetchall()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             deposit(transaction, count)
             transaction.complete(outcome(run, command))
 

@@ -2,10 +2,10 @@
 
 import pytest
 from conformance.build import STARTED, begin, message, new_run
+from store_until import until
 
 from runtime.store.row import Change
 from runtime.store.sqlite import SqliteStore
-from store_until import until
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ ON CONFLICT (run_key, name, position) DO UPDATE SET payload = excluded.payload;
 INSERT INTO durable_logs (run_key, at_us, level, source, message) VALUES (?, ?, ?, ?, ?);
 
 -- name: trim_logs
-DELETE FROM durable_logs WHERE run_key = ?1 AND id <= (SELECT id FROM durable_logs WHERE run_key = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2);
+DELETE FROM durable_logs WHERE run_key = ? AND id <= (SELECT id FROM durable_logs WHERE run_key = ? ORDER BY id DESC LIMIT 1 OFFSET ?);
 
 -- name: ask_question
 INSERT INTO durable_questions (run_key, command, key, kind, prompt, schema, detail, asked_at_us, deadline_us)
@@ -56,14 +56,14 @@ INSERT INTO durable_attempts (run_key, command, attempt, outcome, started_at_us,
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: trim_attempts
--- Keeps the first ?3 and the last ?3.
+-- Keeps as many from the beginning as from the end.
 DELETE FROM durable_attempts
 WHERE id IN (
     SELECT id FROM (
         SELECT id, row_number() OVER (ORDER BY id) AS first, row_number() OVER (ORDER BY id DESC) AS last
-        FROM durable_attempts WHERE run_key = ?1 AND command = ?2
+        FROM durable_attempts WHERE run_key = ? AND command = ?
     )
-    WHERE first > ?3 AND last > ?3
+    WHERE first > ? AND last > ?
 );
 
 -- name: keep_heartbeat

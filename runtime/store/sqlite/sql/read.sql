@@ -35,7 +35,7 @@ ORDER BY i.kind <> 'RunStarted', i.row_id;
 -- name: attempts
 SELECT r.run_id, a.command, a.attempt, a.outcome, a.started_at_us, a.ended_at_us, a.next_at_us, a.error, a.heartbeat, a.worker
 FROM durable_runs AS r JOIN durable_attempts AS a ON a.run_key = r.key
-WHERE r.run_id = ?1 AND (?2 IS NULL OR a.command = ?2)
+WHERE r.run_id = ? AND (? IS NULL OR a.command = ?)
 ORDER BY a.command, a.id;
 
 -- name: heartbeat
