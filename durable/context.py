@@ -364,6 +364,7 @@ class Context:
             SignalTimeoutError: none came in time (seconds or timedelta).
         """
         run = self._run
+        run.check_writable()
         mailbox = run.mailbox
         value: T
         taken = mailbox.take(sig)
@@ -405,6 +406,7 @@ class Context:
             Exception: what the predicate raises.
         """
         run = self._run
+        run.check_writable()
         with run.read_only("a condition"):
             holds = predicate()
         if holds:
@@ -492,6 +494,7 @@ class Context:
 
     async def rollback(self) -> None:
         """Undo now everything that is registered in the scope around (the run, or the innermost ``ctx.saga()``)."""
+        self._run.check_writable()
         await roll_back(self._run, current_scope.get(self._run.stack))
 
     # -- state that others read ---------------------------------------------------------------------------

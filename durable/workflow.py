@@ -91,7 +91,7 @@ class WorkflowDefinition(Generic[P, R]):
         self.start_options = StartOptions()
         self.compensation: StepDefinition[..., Any] | None = None
         functools.update_wrapper(self, fn, updated=())
-        guard.watch(fn)
+        guard.watch(fn, self.name)
 
     def options(
         self,

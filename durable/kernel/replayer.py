@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from durable.codec import Envelope, record_exception, value_codec
+from durable.codec import INLINE, Envelope, record_exception, value_codec
 from durable.commands import CancelTimer, CloseRun, Command, StartChild, StartTimer
 from durable.context import Context
 from durable.errors import DeterminismError, NondeterminismError, ReadOnlyError, WorkflowAbortError
@@ -121,7 +121,7 @@ class Replayer:
         self.definition = definition
         self.identity = identity
         self.registry = registry
-        self.envelope = envelope if envelope is not None else Envelope()
+        self.envelope = envelope if envelope is not None else Envelope(blob_threshold_bytes=INLINE)
         self.new_id = ids
         self.strict = strict
         self.interceptors = interceptors

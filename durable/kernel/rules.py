@@ -174,6 +174,13 @@ def _processes() -> Iterator[Rule]:
     yield from process.announced("concurrent.futures", "ProcessPoolExecutor.submit", _THREAD_STARTS)
     yield from process.refused("asyncio", "create_subprocess_exec create_subprocess_shell")
     yield from process.refused("anyio", "run_process open_process to_process.run_sync")
+    handler = _Family(
+        Category.PROCESS,
+        "when a signal of the operating system comes is not recorded for replay",
+        "send the run a message: await handle.signal(...)",
+    )
+    yield from handler.called("signal", "signal")
+    yield from handler.refused("anyio", "open_signal_receiver")
 
 
 def _files() -> Iterator[Rule]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
 
-from durable.errors import EncodeError, RunError, RunExistsError
+from durable.errors import EncodeError, RunError, RunExistsError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import EventKind
 from durable.workflow import WorkflowDefinition
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from runtime.cli.session import Session
     from runtime.cli.target import Code
     from runtime.client.handle import RunHandle
+
+log = logging.getLogger("durable.run")
+
+RETRY_SECONDS: Final = 1.0
+"""Before the store is asked again that was not available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ async def _serve(
         output.line("run ", (run.workflow_id, "strong"))
     watch = Watch(session, runtime, run, since, may_ask=request.may_ask)
     tasks = {
-        "ended": asyncio.ensure_future(run.result()),
+        "ended": asyncio.ensure_future(_result(run)),
         "stands": asyncio.ensure_future(watch.until_standstill()),
         "asked": asyncio.ensure_future(interrupts.asked.wait()),
     }
@@ -138,6 +144,16 @@ async def _serve(
         return _tell_interruption(session, request, runtime, run)
     finally:
         await _cancel(*tasks.values())
+
+
+async def _result(run: RunHandle[Any]) -> Any:
+    """The run's result, however long the store is away in between."""
+    while True:
+        try:
+            return await run.result()
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.duration import MICROSECONDS
-from durable.errors import HistoryCorruptedError
+from durable.errors import HistoryCorruptedError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import EventKind
 from runtime.cli.progress import LiveProgress, LoggedProgress
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS: Final = 0.05
 """Between two looks at least."""
+
+RETRY_SECONDS: Final = 1.0
+"""Before a store is looked at again that was not available."""
 
 SOON_US: Final = MICROSECONDS
 """A timer that is due so soon is waited for, before a run counts as waiting for people only."""
@@ -91,15 +94,24 @@ class Watch:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            row = await self._runtime.store.get_run(self._workflow_id)
-            if row is not None:
-                await self._show(row)
-                if row.owner is None and not row.status.is_closed:
-                    self._runtime.started(row.run_id)
-                stands = await self._standstill(row)
-                if stands is not None:
-                    return stands
+            try:
+                stands = await self._look()
+            except StoreUnavailableError:  # the worker says so and waits; so does the watch
+                self._changed.set()
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if stands is not None:
+                return stands
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _look(self) -> Standstill | None:
+        row = await self._runtime.store.get_run(self._workflow_id)
+        if row is None:
+            return None
+        await self._show(row)
+        if row.owner is None and not row.status.is_closed:
+            self._runtime.started(row.run_id)
+        return await self._standstill(row)
 
     async def _show(self, row: RunRow) -> None:
         store = self._runtime.store

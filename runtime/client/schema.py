@@ -6,8 +6,9 @@ real types, and sets aside what still does not fit.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from durable.errors import MessageRejectedError
@@ -22,18 +23,18 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "null": (type(None),),
 }
 
-_BOUNDS: Final = {
-    "minimum": (lambda value, bound: value >= bound, "at least"),
-    "maximum": (lambda value, bound: value <= bound, "at most"),
-    "exclusiveMinimum": (lambda value, bound: value > bound, "more than"),
-    "exclusiveMaximum": (lambda value, bound: value < bound, "less than"),
+_BOUNDS: Final[dict[str, tuple[Callable[[Any, Any], bool], str]]] = {
+    "minimum": (operator.ge, "at least"),
+    "maximum": (operator.le, "at most"),
+    "exclusiveMinimum": (operator.gt, "more than"),
+    "exclusiveMaximum": (operator.lt, "less than"),
 }
 
-_SIZES: Final = {
-    "minLength": (lambda size, bound: size >= bound, "at least", str),
-    "maxLength": (lambda size, bound: size <= bound, "at most", str),
-    "minItems": (lambda size, bound: size >= bound, "at least", list),
-    "maxItems": (lambda size, bound: size <= bound, "at most", list),
+_SIZES: Final[dict[str, tuple[Callable[[Any, Any], bool], str, type]]] = {
+    "minLength": (operator.ge, "at least", str),
+    "maxLength": (operator.le, "at most", str),
+    "minItems": (operator.ge, "at least", list),
+    "maxItems": (operator.le, "at most", list),
 }
 
 
@@ -113,8 +114,9 @@ def _find_limit(value: Any, schema: Mapping[str, Any], path: str) -> _Problem:
             if keyword in schema and not holds(value, schema[keyword]):
                 return path, f"expected {words} {schema[keyword]}, got {value!r}"
     for keyword, (holds, words, kind) in _SIZES.items():
-        if keyword in schema and isinstance(value, kind) and not holds(len(value), schema[keyword]):
-            return path, f"expected {words} {schema[keyword]} {'characters' if kind is str else 'items'}, got {len(value)}"
+        size = len(value) if isinstance(value, str | list) and isinstance(value, kind) else None
+        if keyword in schema and size is not None and not holds(size, schema[keyword]):
+            return path, f"expected {words} {schema[keyword]} {'characters' if kind is str else 'items'}, got {size}"
     if "pattern" in schema and isinstance(value, str) and not re.search(schema["pattern"], value):
         return path, f"expected a text like {schema['pattern']!r}, got {value!r}"
     return None

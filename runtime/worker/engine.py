@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from durable.codec import Envelope
 from durable.commands import CancelStep, ScheduleStep
-from durable.errors import ConflictError, DeterminismError, DurableError, StoreUnavailableError
+from durable.errors import ConfigurationError, ConflictError, DeterminismError, DurableError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor, RunFailure
@@ -26,7 +27,7 @@ from durable.kernel.replayer import Activation
 from durable.registry import Registry
 from durable.step import RetryPolicy
 from runtime.clock import Clock
-from runtime.store.protocol import CommitOutcome, Lease, Store
+from runtime.store.protocol import CommitOutcome, Lease, Store, Transaction
 from runtime.store.row import AttemptRow, InboxRow, RunChange, Turn
 from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
@@ -405,6 +406,18 @@ class Engine:
         """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""
         execution.held.records.append((row, then))
         self.mark(execution.held)
+
+    def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store's database for a step."""
+        begin_transaction = getattr(self.store, "transaction", None)
+        if begin_transaction is None:
+            raise ConfigurationError(
+                f"step {execution.command.name!r} is transactional, and the store {self.store.url} has no transactions "
+                "for steps; use a SQLite store"
+            )
+        held = execution.held
+        context: AbstractAsyncContextManager[Transaction] = begin_transaction(held.row.run_id, held.epoch, timeout)
+        return context
 
     def keep_heartbeat(self, execution: Execution, payload: str | None) -> None:
         """Keep heartbeat details in the store, and hear whether the step is still wanted."""

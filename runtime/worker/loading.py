@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from durable.commands import ScheduleStep, StartChild
 from durable.errors import DeterminismError, PoisonError, StoreUnavailableError
+from durable.history import Event, split_batches
 from durable.info import RunIdentity
 from durable.kernel.replayer import Replayer
 from runtime.identifier import new_run_id
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from runtime.worker.engine import Engine
 
 log = logging.getLogger("durable.worker")
+
+PART_EVENTS: Final = 5_000
+"""Events that are replayed in one go."""
 
 POISON_LIMIT: Final = 3
 """A run whose turns took so many workers down without getting on is stuck."""
@@ -82,7 +88,9 @@ class Loader:
                 history = await engine.store.read_history(held.row.run_id)
                 blobs = await engine.store.read_blobs(held.row.run_id)
                 try:
-                    engine.watchdog.run(held.row.workflow_id, replayer.load, history, blobs)
+                    for part in _parts(history):
+                        engine.watchdog.run(held.row.workflow_id, replayer.load, part, blobs)
+                        await asyncio.sleep(0)
                 except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel
                     held.replayer = replayer
                     engine.submit_stuck(held, error)
@@ -147,6 +155,18 @@ class Loader:
             held.row.run_id, TURN, attempt, AttemptOutcome.LOST, now_us, now_us, None, str(held.seq), None,
             self._engine.worker_id,
         )  # fmt: skip
+
+
+def _parts(history: Sequence[Event]) -> Iterator[list[Event]]:
+    """A history in parts that end with a batch, so that replaying a long one blocks nobody and is not taken for a blocked loop."""
+    part: list[Event] = []
+    for batch in split_batches(history):
+        part += batch
+        if len(part) >= PART_EVENTS:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _nothing() -> None:

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
-from durable.errors import StepCancelledError, StepTimeoutError
+from durable.errors import ConflictError, StepCancelledError, StepTimeoutError
 from durable.history import EventKind, Fact, write_detail
 from durable.interceptor import Interceptor, chain
 from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
 from runtime.clock import Clock
-from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.store.protocol import Transaction
+from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow
 from runtime.worker.execution import Execution, policy_of
 from runtime.worker.isolation import run_in_process
 from runtime.worker.wheel import TimerWheel
 
 if TYPE_CHECKING:
     from runtime.worker.held import HeldRun
+
+
+log = logging.getLogger("durable.worker")
 
 
 class StepHost(Protocol):
@@ -45,6 +51,12 @@ class StepHost(Protocol):
 
     def step_handed_over(self, execution: Execution) -> None:
         """Somebody else completes the step; nothing of it is in flight here."""
+        ...
+
+    def transaction(
+        self, execution: Execution, timeout: float | None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction of the store's database for a step."""
         ...
 
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
@@ -198,14 +210,14 @@ class StepRunner:
                 await self._record_start(execution)
             current_step.set(execution)
             limit = execution.limit_us(now_us)
+            if options.transactional:
+                await self._in_transaction(execution, args, kwargs, limit)
+                return
             if limit is not None:
                 seconds = limit[0] / MICROSECONDS
                 execution.wheel_key = self._wheel.add(seconds, lambda: self._time_out(execution, limit[1], limit[0]))
             if options.heartbeat_timeout is not None:
                 self._watch_heartbeat(execution)
-            if options.transactional:
-                await self._in_transaction(execution, args, kwargs)
-                return
             if self._interceptors:
                 around = chain(
                     self._interceptors, "run_step", execution.info(), lambda: self._call(execution, args, kwargs)
@@ -253,6 +265,28 @@ class StepRunner:
         if call is not None:
             return await loop.run_in_executor(self._threads, lambda: context.run(call, definition.fn(*args, **kwargs)))
         return await loop.run_in_executor(self._threads, lambda: context.run(definition.fn, *args, **kwargs))
+
+    async def _in_transaction(
+        self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], limit: tuple[int, str] | None
+    ) -> None:
+        """Rule D4: the outcome commits with what the step wrote, and comes back as a message to the run."""
+        definition, row = execution.command.definition, execution.held.row
+        seconds = None if limit is None else limit[0] / MICROSECONDS
+        try:
+            async with self._host.transaction(execution, seconds) as transaction:
+                execution.connection = transaction.connection
+                result = await self._call(execution, args, kwargs)
+                plain = definition.result.encode(result)
+                payload = self._envelope.seal(plain, secret=definition.result.has_secrets)
+                detail = write_detail(attempts=execution.attempt) if execution.attempt > 1 else None
+                fact = Fact(EventKind.STEP_COMPLETED, execution.command.number, definition.name, detail, payload)
+                transaction.complete(InboxRow(row.workflow_id, row.run_id, None, fact, self._clock.now_us()))
+        except ConflictError:
+            log.warning("step %s of run %s is not wanted any more; nothing was written", definition.name, row.run_id)
+        finally:
+            execution.connection = None
+        execution.held.executions.pop(execution.command.number or 0, None)
+        self._host.step_handed_over(execution)
 
     async def _record_start(self, execution: Execution) -> None:
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()

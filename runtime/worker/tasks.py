@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from durable.errors import StepInDoubtError, StepLostError, StoreUnavailableErro
 from durable.history import EventKind, Fact
 from durable.step import StepDefinition
 from runtime.clock import Alarm
+from runtime.store.protocol import Transaction
 from runtime.store.row import AttemptOutcome, AttemptRow, Change, InboxRow, TaskRow
 from runtime.worker.execution import Execution, policy_of
 from runtime.worker.held import HeldRun
@@ -170,6 +172,10 @@ class TaskServer:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._engine.spawn(work)
+
+    def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
+        """Never asked for: a transactional step is not routed."""
+        return self._engine.transaction(execution, timeout)
 
     def step_handed_over(self, execution: Execution) -> None:
         """Somebody else completes it; the task stays ours until then."""

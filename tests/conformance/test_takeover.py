@@ -11,6 +11,7 @@ from conformance.build import (
     T0,
     WAITING,
     begin,
+    begin_paused,
     begin_waiting,
     claim,
     claimed_ids,
@@ -133,6 +134,17 @@ async def test_paused_run_of_a_lost_worker_waits_for_the_order_to_resume(store):
     assert await store.take_over(T0) == 1
     assert await claimed_ids(store) == []
     await store.send(message(content=fact(EventKind.RUN_RESUMED)))
+    author = await reclaim(store)
+    assert author.run.lost
+
+
+async def test_order_to_resume_that_a_lost_worker_had_taken_wakes_the_paused_run_again(store):
+    await begin_paused(store)
+    await store.send(message())
+    await store.send(message(content=fact(EventKind.RUN_RESUMED)))
+    assert await claimed_ids(store, "a") == ["w"]
+    assert await claimed_ids(store) == []
+    assert await store.take_over(LATER) == 1
     author = await reclaim(store)
     assert author.run.lost
 

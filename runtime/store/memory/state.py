@@ -187,7 +187,10 @@ class State:
         row = run.row
         is_delayed = row.seq == 0 and row.ready_at_us is not None
         ready_at_us = row.ready_at_us
-        if not is_delayed and row.status not in WAKERS:
+        if row.status in WAKERS:  # the owner may have taken what wakes it, and done nothing with it
+            unread = [waiting.at_us for waiting in self.unread(run) if wakes(row.status, waiting.fact.kind)]
+            ready_at_us = earliest(ready_at_us, *unread)
+        elif not is_delayed:
             ready_at_us = earliest(ready_at_us, at_us)
         self.change(run, owner=None, epoch=row.epoch + 1, ready_at_us=ready_at_us, lost=row.lost or lost)
 

@@ -106,7 +106,9 @@ def _free_runs(session: Session, owner: str, at_us: int, *, lost: bool) -> int:
         run.lost = run.lost or lost
         session.change_head(run)
         is_delayed = run.seq == 0 and run.ready_at_us is not None
-        if not is_delayed and run.status not in WAKERS:
+        if run.status in WAKERS:
+            session.wake_if_unread(run)  # the owner may have taken what wakes it, and done nothing with it
+        elif not is_delayed:
             session.wake(run, at_us)
         session.draft.ready = True
     return len(keys)

@@ -296,6 +296,7 @@ async def _limited(transaction: SqliteTransaction, timeout: float | None) -> Asy
 
     def expire() -> None:
         nonlocal late
+        late = True  # before the end: that interrupts the step, whose exception must find it so
         late = transaction.end()
         loop.call_soon_threadsafe(scope.cancel)
 

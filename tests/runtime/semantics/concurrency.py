@@ -1,4 +1,4 @@
-"""Workflows whose traces show in which order asyncio wakes what; run as a script, it goes on with them in a new process."""
+"""Workflows whose traces show in which order asyncio wakes what; as a script it goes on with them in a new process."""
 
 from __future__ import annotations
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 from durable import Context, Signal, step, workflow
 
 gate: asyncio.Event | None = None
 """In a process that a test holds: opened by the test. Elsewhere None, and nothing waits."""
+
+never = threading.Lock()
+never.acquire()
 
 go = Signal("go", int)
 
@@ -112,4 +116,13 @@ async def bystander(ctx: Context, number: int) -> int:
     return await ctx.step(swallow, number)
 
 
-WORKFLOWS = (orphan_child, orphan_parent, guarded, where, shared, poison, bystander)
+@workflow
+async def stalls(ctx: Context) -> str:
+    """In a held process: a call into C that does not come back."""
+    await ctx.step(swallow, 0)
+    if gate is not None:
+        never.acquire()
+    return "went on"
+
+
+WORKFLOWS = (orphan_child, orphan_parent, guarded, where, shared, poison, bystander, stalls)

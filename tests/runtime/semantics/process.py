@@ -1,4 +1,4 @@
-"""A worker in a process of its own, for tests that stop and kill it: ``python -m semantics.process URL CACHE_SIZE LEASE_SECONDS``.
+"""A worker in a process of its own, for tests that stop and kill it: ``python -m semantics.process URL CACHE_SIZE LEASE BLOCKED``.
 
 It says on its output what happens, and whatever it reads from its input opens the gate at which its steps wait.
 """
@@ -6,6 +6,7 @@ It says on its output what happens, and whatever it reads from its input opens t
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from runtime import Worker
+from runtime.store.sqlite import SqliteStore
 from semantics import flows
 
 PATIENCE = 30
@@ -24,11 +26,13 @@ class WorkerProcess:
 
     Args:
         url: of the store.
-        cache_size, lease_seconds: as for ``Worker``.
+        cache_size, lease_seconds, blocked_seconds: as for ``Worker``; the heart stops as soon as the loop is blocked.
     """
 
-    def __init__(self, url: str, *, cache_size: int = 1000, lease_seconds: float = 10.0) -> None:
-        self._arguments = (url, str(cache_size), str(lease_seconds))
+    def __init__(
+        self, url: str, *, cache_size: int = 1000, lease_seconds: float = 10.0, blocked_seconds: float = 2.0
+    ) -> None:
+        self._arguments = (url, str(cache_size), str(lease_seconds), str(blocked_seconds))
         self._process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Self:
@@ -58,6 +62,14 @@ class WorkerProcess:
             while (heard := await self._process.stdout.readline()).decode().strip() != line:
                 assert heard, f"the process ended without saying {line!r}"
 
+    async def heard(self, text: str) -> str:
+        """Wait for a line of its output that contains this text, and return it."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while text not in (line := (await self._process.stdout.readline()).decode()):
+                assert line, f"the process ended without saying {text!r}"
+        return line
+
     def open_gate(self) -> None:
         """Let its steps go on."""
         assert self._process.stdin is not None
@@ -80,14 +92,20 @@ class WorkerProcess:
         return self._process.returncode
 
 
-async def _serve(url: str, cache_size: int, lease_seconds: float) -> None:
+async def _serve(url: str, cache_size: int, lease_seconds: float, blocked_seconds: float) -> None:
     flows.gate = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with Worker(url, workflows=flows.WORKFLOWS, cache_size=cache_size, lease_seconds=lease_seconds):
+    store = SqliteStore(url.removeprefix("sqlite:///"), watchdog_seconds=blocked_seconds)
+    worker = Worker(
+        store, workflows=flows.WORKFLOWS, cache_size=cache_size, lease_seconds=lease_seconds,
+        blocked_seconds=blocked_seconds,
+    )  # fmt: skip
+    async with worker:
         print("ready", flush=True)
         while await loop.run_in_executor(None, sys.stdin.readline):
             flows.gate.set()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from durable import ContinueAsNew, Context, Query, RunFailedError, Signal, Update, step, workflow
+from durable import Context, Query, RunFailedError, Signal, Update, step, workflow
 from durable.errors import (
     MessageRejectedError,
     QueryFailedError,
     ReadOnlyError,
-    RunCancelledError,
     UnknownMessageError,
     UpdateFailedError,
     UpdateTimeoutError,
 )
 from durable.handle import RunStatus
 from durable.history import EventKind
+from runtime import Runtime
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ released: asyncio.Event
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """Events and lists that steps of this module use."""
-    global begun, released  # noqa: PLW0603 - steps find them by name
+    global begun, released
     begun, released = asyncio.Event(), asyncio.Event()
     done.clear()
 
@@ -120,23 +120,65 @@ async def test_iterating_over_signals_begins_with_the_first_that_nobody_has_take
 
 @workflow
 async def continues(ctx: Context, rounds: int, seen: list[int]) -> list[int]:
+    await ctx.wait_signal(stop)
+    seen.append(await ctx.wait_signal(go))
     if rounds:
-        await ctx.wait_signal(stop)
-        ctx.continue_as_new(rounds - 1, [*seen, await ctx.wait_signal(go)])
-    return [*seen, *[await ctx.wait_signal(go) for _ in range(2)]]
+        ctx.continue_as_new(rounds - 1, seen)
+    return [*seen, await ctx.wait_signal(go)]
 
 
 async def test_unread_signals_survive_continue_as_new(open_runtime):
-    """Semantics 17: signals survive continue-as-new if unread, in order, once each, and known by their ids."""
+    """Semantics 17: signals survive continue-as-new if unread: in order, once each, and still known by their ids."""
     async with open_runtime(continues) as rt:
         run = await rt.start(continues.options(id="x"), 2, [])
         for value in range(4):
             await run.signal(go, value, message_id=f"m{value}")
+        for number in (2, 3):
+            await run.signal(stop)
+            await until_runs(rt, number)
+            await run.signal(go, 99, message_id="m3")
         await run.signal(stop)
-        await run.signal(stop)
-        await run.signal(go, 99, message_id="m3")
         assert await run.result(timeout=30) == [0, 1, 2, 3]
         assert await rt.count() == 3
+
+
+async def until_runs(rt: Runtime, number: int) -> None:
+    async def look() -> bool | None:
+        return await rt.count() == number or None
+
+    await rt.watch.until(look, lambda change: True)
+
+
+@workflow
+async def continues_to_handlers(ctx: Context, first: bool) -> list[int]:
+    if first:
+        ctx.continue_as_new(False)
+    seen: list[int] = []
+
+    @ctx.on(go)
+    def on_go(value: int) -> None:
+        seen.append(value)
+
+    @ctx.on(add)
+    def on_add(value: int) -> int:
+        seen.append(value)
+        return value
+
+    await ctx.wait_condition(lambda: len(seen) == 3)
+    return seen
+
+
+async def test_handlers_of_a_successor_see_what_its_predecessor_left(open_runtime, open_client):
+    """Semantics 17, 21: what a run leaves unread reaches the handlers of the one that continues it, updates too."""
+    async with open_client() as client:
+        run = await client.start(continues_to_handlers, True)
+        await run.signal(go, 1)
+        await run.signal(go, 2)
+        with pytest.raises(UpdateTimeoutError):
+            await run.update(add, 3, update_id="u", timeout=0.01)
+        async with open_runtime(continues_to_handlers):
+            assert await run.result(timeout=30) == [1, 2, 3]
+            assert await run.update(add, 3, update_id="u") == 3
 
 
 @workflow(messages=[placed, place])
@@ -156,7 +198,7 @@ GOOD = {"lines": [{"sku": "a", "quantity": 1}]}
 @pytest.mark.parametrize("by", ["name", "type"])
 @pytest.mark.parametrize("kind", ["signal", "update"])
 async def test_message_of_a_known_schema_is_refused_at_the_sender(open_runtime, open_client, by, kind):
-    """Semantics 17: a message that does not fit is refused at the sender with the field's path where the schema is known."""
+    """Semantics 17: a misfit is refused at the sender with the field's path where the schema is known."""
     async with open_runtime(takes_orders) as rt, open_client() as client:
         run = client.get((await rt.start(takes_orders.options(id="x"))).workflow_id)
         await run.until_waiting("stop", timeout=30)
@@ -208,7 +250,7 @@ async def hears(ctx: Context, how: str) -> str:
 
 @pytest.mark.parametrize("how", ["waiting", "handler", "buffered", "late handler"])
 async def test_message_of_an_unknown_schema_is_set_aside_at_delivery(open_runtime, how):
-    """Semantics 17: where the schema is not known, a misfit is set aside at delivery, visibly; it never harms the run."""
+    """Semantics 17: else, a misfit is set aside at delivery, visibly; it never harms the run."""
     async with open_runtime(hears) as rt:
         run = await rt.start(hears, how)
         await run.until_waiting(timeout=30)
@@ -320,7 +362,7 @@ meddle = Query("meddle", Any, takes=str)
 
 
 @workflow
-async def is_queried(ctx: Context) -> list[Any]:
+async def is_queried(ctx: Context) -> list[int]:
     amounts: list[int] = []
 
     @ctx.on(total)
@@ -335,44 +377,39 @@ async def is_queried(ctx: Context) -> list[Any]:
 
     while not (amounts and amounts[-1] == 0):
         amounts.append(await ctx.wait_signal(go))
-    return [*amounts, ctx.random.random(), dict(ctx._run.attributes)]
-
-
-
-@pytest.mark.parametrize("attempt", ATTEMPTS)
-async def test_mutating_call_in_a_query_is_refused_by_name(open_runtime, attempt):
-    """Semantics 18: queries are read-only: any mutating call inside is refused by name, and changes nothing."""
-    async with open_runtime(is_queried, child) as rt:
-        run = await rt.start(is_queried)
-        await run.signal(go, 5)
-        await run.until_waiting("go", timeout=30)
-        while await run.query(total) != 5:
-            await run.until_waiting("go", timeout=30)
-        before = await kinds(run)
-        with pytest.raises(QueryFailedError) as caught:
-            await run.query(meddle, attempt)
-        assert isinstance(caught.value.__cause__, ReadOnlyError)
-        assert attempt in str(caught.value)
-        assert "a query must not change the run" in str(caught.value)
-        assert await kinds(run) == before
-        assert await run.query(total) == 5
-        await run.signal(go, 0)
-        amounts, _, attributes = (lambda values: (values[:-2], values[-2], values[-1]))(await run.result(timeout=30))
-        assert (amounts, attributes) == ([5, 0], {})
-        assert await run.status() is RunStatus.COMPLETED
-    assert done == []
+    return amounts
 
 
 @workflow
-async def draws(ctx: Context) -> list[float]:
-    drawn = [ctx.random.random()]
-
+async def is_meddled_with(ctx: Context) -> tuple[int, float]:
     @ctx.on(meddle)
     def on_meddle(attempt: str) -> Any:
         return ATTEMPTS[attempt](ctx)
 
     await ctx.wait_signal(stop)
-    return [*drawn, ctx.random.random()]
+    return await ctx.wait_signal(go), ctx.random.random()
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+async def test_mutating_call_in_a_query_is_refused_by_name(open_runtime, attempt):
+    """Semantics 18: queries are read-only: any mutating call inside is refused by name, and changes nothing.
+
+    A signal that waits to be read is still there.
+    """
+    async with open_runtime(is_meddled_with, child) as rt:
+        run = await rt.start(is_meddled_with.bind(), with_signal=(go, 5))
+        await run.until_waiting("stop", timeout=30)
+        before = await kinds(run)
+        assert EventKind.SIGNAL_RECEIVED in before
+        with pytest.raises(QueryFailedError, match="a query must not change the run") as caught:
+            await run.query(meddle, attempt)
+        assert isinstance(caught.value.__cause__, ReadOnlyError)
+        assert attempt in str(caught.value)
+        assert await kinds(run) == before
+        await run.signal(stop)
+        assert (await run.result(timeout=30))[0] == 5
+        assert (await run.describe()).attributes == {}
+    assert done == []
 
 
 async def test_query_on_a_completed_run_works(open_runtime):
@@ -397,7 +434,7 @@ async def test_failing_query_fails_only_the_query(open_runtime):
             await run.query(meddle, "fail")
         assert isinstance(caught.value.__cause__, LookupError)
         await run.signal(go, 0)
-        assert (await run.result(timeout=30))[0] == 0
+        assert await run.result(timeout=30) == [0]
 
 
 async def test_unknown_query_lists_the_known(open_runtime):
@@ -448,7 +485,7 @@ async def takes_updates(ctx: Context) -> list[int]:
     ("value", "match"), [(-1, "expected a positive amount"), (1000, r"ctx\.publish"), (1001, "a future")]
 )
 async def test_update_that_is_refused_leaves_no_trace(open_runtime, value, match):
-    """Semantics 19: the validator runs before acceptance and leaves no trace when it rejects; it must not change anything."""
+    """Semantics 19: the validator runs before acceptance, leaves no trace when it rejects, and changes nothing."""
     released.set()
     async with open_runtime(takes_updates) as rt:
         run = await rt.start(takes_updates)
@@ -548,7 +585,13 @@ async def handles_slowly(ctx: Context) -> str:
     async def on_add(value: int) -> int:
         return await ctx.step(when_released, value)
 
+    @ctx.on(total)
+    def on_total() -> int:
+        return returns
+
+    returns = 0
     await ctx.wait_signal(stop)
+    returns = 1
     return "returned"
 
 
@@ -565,8 +608,9 @@ async def test_run_waits_for_its_handlers_by_default(open_runtime):
         update = asyncio.create_task(run.update(add, 5))
         await begun.wait()
         await run.signal(stop)
+        while not await run.query(total):
+            assert not (await run.status()).is_closed
         await run.signal(go, 2)  # one more while it waits
-        assert not (await run.status()).is_closed
         released.set()
         assert await run.result(timeout=30) == "returned"
         assert await update == 5
@@ -613,8 +657,9 @@ async def handles_from_the_start(ctx: Context) -> list[Any]:
 
 
 async def test_handler_of_the_first_turn_sees_messages_sent_before_it(open_runtime, open_client):
-    """Semantics 21: a handler registered in the first turn sees messages sent before it: signals, one with the start among
-    them, and updates; in order.
+    """Semantics 21: a handler registered in the first turn sees messages sent before it, in order.
+
+    They are signals, one with the start among them, and an update.
     """
     async with open_client() as client:
         run = await client.start(handles_from_the_start.bind(), with_signal=(go, 1))

@@ -1,0 +1,1 @@
+"""Invariants of replay over a corpus of workflow shapes."""

@@ -1,0 +1,265 @@
+"""Looking at runs: lists, timelines, histories, logs, the inbox; stores that cannot be opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from cli.command import Cli
+
+pytestmark = pytest.mark.usefixtures("app")
+
+
+@pytest.fixture
+def ended(cli: Cli, app: Path) -> None:
+    """A run that completed, one that failed, one that waits."""
+    cli("run", "app.py:hello", "-i", "name=Ada", "--id", "h1")
+    cli("run", "app.py:order", "-i", "amount=3", "--id", "o1", "--by", "bob")
+    cli("run", "app.py:deploy", "-i", "version=v1", "--id", "d1")
+
+
+@pytest.mark.parametrize(("command", "what"), [("list", "runs"), ("inbox", "open questions")])
+def test_empty_list_says_which_store_was_searched(cli: Cli, folder: Path, command: str, what: str) -> None:
+    ran = cli(command)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == f"no {what} in sqlite:///{folder}/.durable/durable.db (there is no such file yet)\n"
+    assert cli(command, "--json").data["store"] == f"sqlite:///{folder}/.durable/durable.db"
+
+
+def test_looking_makes_no_store(cli: Cli, folder: Path) -> None:
+    for command in (["list"], ["inbox"], ["show", "x"], ["cancel", "x"], ["purge", "--older-than", "1d"]):
+        cli(*command)
+    assert not (folder / ".durable").exists()
+
+
+@pytest.mark.usefixtures("ended")
+def test_empty_selection_says_so(cli: Cli) -> None:
+    assert cli("list", "--status", "stuck").err.startswith("no runs match in sqlite:///")
+
+
+@pytest.mark.usefixtures("ended")
+def test_list_shows_runs_newest_first(cli: Cli) -> None:
+    lines = cli("list").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["ID", "d1", "o1", "h1"]
+    assert "waits for approval 'go': Deploy v1?" in lines[1]
+    assert "card declined" in lines[2]
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize(
+    ("flags", "ids"),
+    [
+        (["--status", "failed"], ["o1"]),
+        (["--status", "failed,completed"], ["o1", "h1"]),
+        (["--status", "open"], ["d1"]),
+        (["--workflow", "hello"], ["h1"]),
+        (["--prefix", "o"], ["o1"]),
+        (["--actor", "user:bob"], ["o1"]),
+        (["--started-after", "1h"], ["d1", "o1", "h1"]),
+        (["--started-before", "1h"], []),
+        (["--attribute", "customer=acme"], []),
+        (["--limit", "1"], ["d1"]),
+    ],
+)
+def test_list_filters(cli: Cli, flags: list[str], ids: list[str]) -> None:
+    assert [run["workflow_id"] for run in cli("list", "--json", *flags).data["runs"]] == ids
+
+
+@pytest.mark.usefixtures("ended")
+def test_list_says_how_many_more_there_are(cli: Cli) -> None:
+    assert "2 more" in cli("list", "--limit", "1").err
+    assert cli("list", "--limit", "1", "--json").data["count"] == 3
+
+
+def test_unknown_status_lists_the_known_ones(cli: Cli) -> None:
+    ran = cli("list", "--status", "done")
+    assert ran.code == 2
+    assert "completed" in ran.err
+
+
+@pytest.mark.usefixtures("ended")
+def test_show_tells_the_story_of_a_failed_run(cli: Cli) -> None:
+    out = cli("show", "o1").out
+    assert out.startswith("o1  failed\n")
+    assert "by user:bob" in out
+    assert "✗ step pay" in out
+    assert "(2 attempts)" in out
+    assert "attempt 1 failed" in out
+    assert "card declined" in out
+    error = out[out.index("\nValueError: card declined\n") :].splitlines()
+    assert error[2].startswith("  at app.py:")
+    assert "in pay" in error[2]
+
+
+@pytest.mark.usefixtures("ended")
+def test_show_names_what_is_waited_for_and_how_to_answer(cli: Cli) -> None:
+    out = cli("status", "d1").out
+    assert "waits for  approval 'go': Deploy v1?" in out
+    assert "… approval go (Deploy v1?)" in out
+    assert "durable approve d1 --key go" in out
+
+
+@pytest.mark.usefixtures("ended")
+def test_show_as_json_has_run_and_timeline(cli: Cli) -> None:
+    data = cli("show", "h1", "--json").data
+    assert data["run"]["status"] == "completed"
+    assert [(entry["kind"], entry["state"]) for entry in data["timeline"]] == [("run", "done"), ("step", "done")]
+    assert data["timeline"][1]["input"] == {"name": "Ada"}
+    assert data["timeline"][1]["result"] == "Hello, Ada!"
+
+
+@pytest.mark.usefixtures("ended")
+def test_show_shortens_long_values_unless_asked(cli: Cli) -> None:
+    cli("run", "app.py:hello", "-i", f"name={'A' * 200}", "--id", "long")
+    assert "A" * 200 not in cli("show", "long").out
+    assert "A" * 200 in cli("show", "long", "--values").out
+
+
+def test_run_is_found_by_its_run_id_too(cli: Cli) -> None:
+    run_id = cli("run", "app.py:hello", "--id", "h1", "--json").events[0]["run_id"]
+    assert cli("show", run_id).out.startswith("h1  completed")
+
+
+@pytest.mark.usefixtures("ended")
+def test_history_shows_events(cli: Cli) -> None:
+    out = cli("history", "h1", "--verify").out
+    assert [line.split()[4] for line in out.splitlines()[1:]] == [
+        "RunStarted",
+        "StepScheduled",
+        "StepCompleted",
+        "RunCompleted",
+    ]
+    events = cli("history", "h1", "--json", "--after", "1", "--limit", "1").events
+    assert [(event["event"], event["seq"], event["value"]) for event in events] == [
+        ("StepScheduled", 2, {"name": "Ada"})
+    ]
+
+
+@pytest.mark.usefixtures("ended")
+def test_history_that_was_altered_is_found(cli: Cli, folder: Path) -> None:
+    with sqlite3.connect(folder / ".durable" / "durable.db") as connection:
+        connection.execute("UPDATE event SET payload = replace(payload, 'Ada', 'Eve')")
+    connection.close()
+    ran = cli("history", "h1", "--verify")
+    assert ran.code == 70
+    assert "DUR5001" in ran.err
+
+
+@pytest.mark.usefixtures("ended")
+def test_logs_of_steps_and_workflow_are_kept_with_the_run(cli: Cli) -> None:
+    out = cli("logs", "h1").out
+    assert "hello: saying hello" in out
+    assert "greet: greeting Ada" in out
+    assert [event["source"] for event in cli("logs", "h1", "--json").events] == ["hello", "greet"]
+    assert [event["source"] for event in cli("logs", "h1", "--json", "-n", "1").events] == ["greet"]
+    assert cli("logs", "h1", "--follow").out == out
+    assert cli("logs", "o1").err.startswith("no log lines of o1 in sqlite:///")
+
+
+@pytest.mark.usefixtures("ended")
+def test_inbox_lists_questions_with_the_commands_that_answer_them(cli: Cli) -> None:
+    out = cli("inbox").out
+    assert out.startswith("d1  approval 'go', asked ")
+    assert "context: {'risk': 'low'}" in out
+    assert "durable reject d1 --key go" in out
+    assert [(one["workflow_id"], one["key"]) for one in cli("inbox", "--json").data["questions"]] == [("d1", "go")]
+
+
+# -- what is not there, and what cannot be opened ---------------------------------------------------------
+
+ABOUT_ONE_RUN = [
+    ["show", "x"],
+    ["history", "x"],
+    ["logs", "x"],
+    ["signal", "x", "go", "1"],
+    ["query", "x", "progress"],
+    ["update", "x", "add"],
+    ["answer", "x", "1"],
+    ["approve", "x"],
+    ["reject", "x"],
+    ["cancel", "x"],
+    ["terminate", "x"],
+    ["pause", "x"],
+    ["resume", "x"],
+    ["retry", "x"],
+    ["rollback", "x"],
+]
+
+
+@pytest.mark.parametrize("command", ABOUT_ONE_RUN, ids=lambda command: command[0])
+def test_unknown_run_exits_with_3_and_names_the_store(cli: Cli, folder: Path, command: list[str]) -> None:
+    store = f"sqlite:///{folder}/.durable/durable.db"
+    for _ in range(2):
+        ran = cli(*command)
+        assert ran.code == 3
+        assert f"no run 'x'{'' if (folder / '.durable').exists() else ':'}" in ran.err
+        assert store in ran.err
+        cli("run", "app.py:hello")
+
+
+def test_error_for_programs_is_json_on_standard_error(cli: Cli) -> None:
+    import json
+
+    ran = cli("show", "x", "--json")
+    assert ran.out == ""
+    assert json.loads(ran.err)["error"]["code"] == "DUR3001"
+
+
+def another_programs(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE song (title TEXT)")
+    connection.close()
+
+
+def newer(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE run (id TEXT)")
+        connection.execute(f"PRAGMA application_id = {0x44757261}")
+        connection.execute("PRAGMA user_version = 9999")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (another_programs, "database of another program"),
+        (newer, "newer version"),
+        (lambda path: path.write_text("these are my notes, not a database" * 10), "is not a database"),
+        (Path.mkdir, "is a directory"),
+    ],
+    ids=["another-programs", "newer", "notes", "directory"],
+)
+@pytest.mark.parametrize("command", [["list"], ["run", "app.py:hello"], ["show", "x"]], ids=lambda command: command[0])
+def test_file_that_is_no_store_is_refused_and_left_alone(cli: Cli, folder: Path, make, words, command) -> None:
+    path = folder / "other.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    ran = cli(*command, "--store", f"sqlite:///{path}")
+    assert ran.code == 7
+    assert words in ran.err
+    assert str(path) in ran.err
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_place_that_cannot_be_written_is_told(cli: Cli, folder: Path) -> None:
+    (folder / "file").write_text("")
+    for url in (f"sqlite:///{folder}/file/x.db", "sqlite:////proc/durable/x.db", "sqlite:////proc/x.db"):
+        ran = cli("run", "app.py:hello", "--store", url)
+        assert ran.code == 7
+        assert "DUR2001" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("app.db", "did you mean sqlite:///app.db?"),
+        ("sqlit:///app.db", "did you mean sqlite://?"),
+        ("sqlite://app.db", "three slashes"),
+    ],
+)
+def test_url_that_is_none_says_what_was_meant(cli: Cli, url: str, words: str) -> None:
+    ran = cli("list", "--store", url)
+    assert ran.code == 2
+    assert words in ran.err
