@@ -52,10 +52,11 @@ class ScheduleStep(Command):
     Attributes:
         definition: the step with the options of this call.
         idempotency_key: rule K7.
+        at_us: when it was asked for.
         compensates: command number of the operation that it undoes, for a compensation.
     """
 
-    __slots__ = ("compensates", "definition", "idempotency_key")
+    __slots__ = ("at_us", "compensates", "definition", "idempotency_key")
     kind = EventKind.STEP_SCHEDULED
 
     def __init__(
@@ -65,6 +66,7 @@ class ScheduleStep(Command):
         payload: str,
         detail: str | None,
         idempotency_key: str,
+        at_us: int,
         compensates: int | None = None,
     ) -> None:
         self.number = number
@@ -74,6 +76,7 @@ class ScheduleStep(Command):
         self.dropped = False
         self.definition = definition
         self.idempotency_key = idempotency_key
+        self.at_us = at_us
         self.compensates = compensates
 
 

@@ -172,7 +172,7 @@ class Context:
             else:
                 key = chosen if isinstance(chosen, str) else chosen(*args, **kwargs)
             scope = current_scope.get(None)
-            command = ScheduleStep(number, definition, payload, detail, key)
+            command = ScheduleStep(number, definition, payload, detail, key, run.now_us)
             waiter = run.open[number] = Waiter(run, command, scope)
             run.issue(command)
             return waiter

@@ -336,7 +336,7 @@ class Ending:
         detail = merge_details(role, definition.detail, digest)
         number = run.next_number()
         key = f"{run.identity.origin_id}:{number}"
-        command = ScheduleStep(number, definition, payload, detail, key, compensates=entry.undoes)
+        command = ScheduleStep(number, definition, payload, detail, key, run.now_us, entry.undoes)
         waiter = run.open[number] = Waiter(run, command)
         run.issue(command)
         return waiter

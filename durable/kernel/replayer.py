@@ -299,7 +299,7 @@ class Replayer:
         if not self._timers:
             return facts
         wake = self.next_wake_us()
-        if wake is None or wake > now_us:
+        if wake is None or wake > now_us or self.status.is_closed:
             return facts
         due = list(facts)
         timers, live = self._timers, self._live_timers

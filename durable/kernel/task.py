@@ -19,6 +19,9 @@ T = TypeVar("T")
 MAX_CLOSES: Final = 5
 """How often a coroutine is asked to close; each ``await`` in a ``finally`` takes one more (L7)."""
 
+MAX_CLOSES_IN_ALL: Final = 100
+"""How often the coroutines of one task are, whatever new ones they wait for meanwhile."""
+
 unclosable: list[Any] = []
 """What refused. Letting go of it would run its code once more, at a time that nobody chose."""
 
@@ -53,15 +56,21 @@ def close_task(loop: asyncio.AbstractEventLoop, task: KernelTask[Any]) -> bool:
     """Close the coroutine of a task that is not done and will not be run again, and say whether it obeyed.
 
     It is closed as though the task ran, so that it finds its scopes and variables. Nobody hears what it
-    raises.
+    raises. Python closes what a coroutine waits for as well, but drops it where that waits once more in a
+    ``finally``, and the garbage collector would run the rest; so the innermost coroutine is closed first.
     """
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coro: Any = task.get_coro()
-    for _ in range(MAX_CLOSES):
+    closes: dict[Any, int] = {}
+    for _ in range(MAX_CLOSES_IN_ALL):
+        innermost = _innermost(coro)
+        closes[innermost] = times = closes.get(innermost, 0) + 1
+        if times > MAX_CLOSES:
+            break
         _enter_task(loop, task)
         try:
             with suppress(BaseException):
-                task.context.run(coro.close)
+                task.context.run(innermost.close)
         finally:
             _leave_task(loop, task)
         # What is no native coroutine has no frame to look at, and is believed.
@@ -69,3 +78,12 @@ def close_task(loop: asyncio.AbstractEventLoop, task: KernelTask[Any]) -> bool:
             return True
     unclosable.append(coro)
     return False
+
+
+def _innermost(coro: Any) -> Any:
+    """The coroutine that a coroutine waits for in the end; itself, if it waits for none that can still run."""
+    while True:
+        inner = getattr(coro, "cr_await", None)
+        if getattr(inner, "cr_frame", None) is None:
+            return coro
+        coro = inner

@@ -25,6 +25,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.AuthorError, ExitCode.USAGE),
     (DeterminismError, ExitCode.USAGE),
     (errors.ConflictError, ExitCode.REFUSED),
+    (errors.HistoryCorruptedError, ExitCode.STORE),
 )
 """The first class that fits decides."""
 

@@ -134,10 +134,8 @@ class Watch:
     # -- standstills --------------------------------------------------------------------------------------
 
     async def _standstill(self, row: RunRow) -> Standstill | None:
-        if row.status is RunStatus.STUCK:
-            return await self._stuck(row)
-        if row.status is RunStatus.PAUSED:
-            return None if self._terminal is not None else Standstill(row.status)
+        if row.status in (RunStatus.STUCK, RunStatus.PAUSED):
+            return await self._halted(row)
         if row.status is not RunStatus.WAITING:
             await self._stop_asking()
             return None
@@ -152,14 +150,15 @@ class Watch:
             return None
         return Standstill(row.status, None, questions)
 
-    async def _stuck(self, row: RunRow) -> Standstill | None:
-        """Stuck, unless it was asked to go on and has not tried yet."""
+    async def _halted(self, row: RunRow) -> Standstill | None:
+        """Stuck or paused, unless it was asked to go on and has not yet; a pause is waited for at a terminal."""
+        if row.status is RunStatus.PAUSED and self._terminal is not None:
+            return None
         store = self._runtime.store
         if any(item.fact.kind == EventKind.RUN_RESUMED for item in await store.read_inbox(row.run_id)):
             return None
-        now = await store.get_run_by_id(row.run_id)  # read after the inbox: it may have tried in between
-        stuck = now is not None and now.status is RunStatus.STUCK
-        return Standstill(RunStatus.STUCK, now.reason) if stuck and now is not None else None
+        now = await store.get_run_by_id(row.run_id)  # read after the inbox: it may have gone on in between
+        return Standstill(now.status, now.reason) if now is not None and now.status is row.status else None
 
     async def _open_runs(self, row: RunRow) -> list[RunRow]:
         """The run and the open ones that it started, directly or not."""

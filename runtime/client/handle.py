@@ -19,6 +19,7 @@ from durable.errors import (
     ResultTimeoutError,
     RunClosedError,
     RunNotFoundError,
+    StepError,
     UpdateFailedError,
     UpdateTimeoutError,
 )
@@ -364,17 +365,23 @@ class RunHandle(Generic[R]):
         )
         target = await client.store.send(row, pending)
 
+        run_id = target.run_id
+
         async def look() -> UpdateRow | None:
-            found = await client.store.get_update(self.workflow_id, chosen)
+            nonlocal run_id
+            run = await client.store.get_run_by_id(run_id)
+            while run is not None and run.status is RunStatus.CONTINUED_AS_NEW:
+                run = await client.store.successor(run.run_id)
+            run_id = run.run_id if run is not None else run_id
+            found = await client.store.get_update(self.workflow_id, chosen)  # after the run: both may change together
             if found is not None and found.state != "pending":
                 return found
-            run = await client.store.get_run_by_id(target.run_id)
-            if run is None or (run.status.is_closed and run.status is not RunStatus.CONTINUED_AS_NEW):
+            if run is None or run.status.is_closed:
                 raise UpdateFailedError(f"{self.workflow_id!r} ended before update {pending.name!r} was done")
             return None
 
         late = UpdateTimeoutError(f"update {pending.name!r} is not done within {timeout}; it is not lost", update_id=chosen)
-        waiting = client.watch.until(look, lambda c: c.updates or c.closed is None or target.run_id in c.closed)
+        waiting = client.watch.until(look, lambda c: c.updates or c.closed is None or run_id in c.closed)
         done = await self._in_time(waiting, timeout, late)
         if done.state != "completed":
             raise _remote(done.payload, UpdateFailedError, f"update {pending.name!r}", client, sealed=done.state == "failed")
@@ -498,7 +505,12 @@ def _remote(
     cause = rebuild_exception(plain, modules=client.modules)
     if isinstance(cause, (CallerError, wrap)):
         return cause
-    text = cause.message if isinstance(cause, ReadOnlyError) else f"{type(cause).__name__}: {cause}"
+    if isinstance(cause, ReadOnlyError):
+        text = cause.message
+    elif type(cause) is StepError:  # what stands for a class that is not rebuilt
+        text = f"{cause.error_type}: {cause.message}"
+    else:
+        text = f"{type(cause).__name__}: {cause}"
     error = wrap(f"{what} failed: {text}")
     error.__cause__ = cause
     return error

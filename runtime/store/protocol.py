@@ -106,7 +106,8 @@ class Store(Protocol):
     async def take_over(self, now_us: int) -> int:
         """Free the runs and tasks of workers that are dead, past their lease, or never joined: owner cleared,
         epoch raised, ready now, ``lost`` set on runs and ``losses`` raised on tasks. Returns how many were
-        freed. Safe to call at any time by any worker."""
+        freed. A paused or stuck run is made ready only if a fact that wakes it is unread. Safe to call at any
+        time by any worker."""
         ...
 
     async def claim(

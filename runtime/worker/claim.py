@@ -119,7 +119,7 @@ class Claims:
         engine, run_id = self._engine, claimed.run.run_id
         held = engine.held.get(run_id)
         if held is not None and held.epoch == claimed.run.epoch:
-            if held.is_busy:
+            if held.is_busy or held.is_dirty:  # a second turn beside that one would conflict with it
                 held.wants_inbox = True
             else:
                 engine.loader.refresh_soon(held)
@@ -137,7 +137,7 @@ class Claims:
         if held is None:
             held = engine.held[row.run_id] = HeldRun(row, row.seq, row.epoch)
             held.replayer = engine.cache.take(row.run_id, row.seq) if row.seq else None
-            held.recovers = row.seq > 0 and (held.replayer is None or row.lost)
+            held.recovers = row.lost or (row.seq > 0 and held.replayer is None)
             held.is_closed = row.status.is_closed
         if held.is_busy:
             held.wants_inbox = True

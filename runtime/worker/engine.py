@@ -19,7 +19,15 @@ from typing import Any, Final
 
 from durable.codec import Envelope
 from durable.commands import CancelStep, ScheduleStep
-from durable.errors import ConfigurationError, ConflictError, DeterminismError, DurableError, StoreUnavailableError
+from durable.errors import (
+    ConfigurationError,
+    ConflictError,
+    DeterminismError,
+    DurableError,
+    MissingCodeError,
+    RunClosedError,
+    StoreUnavailableError,
+)
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor, RunFailure
@@ -28,7 +36,7 @@ from durable.registry import Registry
 from durable.step import RetryPolicy
 from runtime.clock import Clock
 from runtime.store.protocol import CommitOutcome, Lease, Store, Transaction
-from runtime.store.row import AttemptRow, InboxRow, RunChange, Turn
+from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow, RunChange, RunRow, Turn
 from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
 from runtime.worker.environment import begin
@@ -45,6 +53,9 @@ log = logging.getLogger("durable.worker")
 
 SETTLE_SECONDS: Final = 30
 """How long a stopping engine waits for the store to take the last results."""
+
+LAST_WORDS_SECONDS: Final = 1.0
+"""How long a worker that stops waits for the last heartbeats of its steps to be kept."""
 
 DRAIN_SIZE: Final = 32
 """Runs that get their turn in one callback; the store commits them while the next ones are activated."""
@@ -116,6 +127,7 @@ class Engine:
         self._dirty: list[HeldRun] = []
         self._drain_handle: asyncio.Handle | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self._beating: set[asyncio.Task[None]] = set()
         self._in_commit = 0
         self._settled: asyncio.Event | None = None
         self._loop = asyncio.get_running_loop()
@@ -133,6 +145,8 @@ class Engine:
         """Take no more runs, let steps finish for a while, commit what came of them, forget everything."""
         self.claims.stop()
         await self.runner.stop(grace_seconds)
+        if self._beating:
+            await asyncio.wait(set(self._beating), timeout=LAST_WORDS_SECONDS)
         await self._settle()
         self.is_stopping = True
         for task in list(self._background):
@@ -199,7 +213,10 @@ class Engine:
             if held.seq or held.recovers:
                 self.loader.load_soon(held)
                 return None
-            held.replayer = self.loader.new_replayer(held)
+            try:
+                held.replayer = self.loader.new_replayer(held)
+            except MissingCodeError as error:  # adopted by a worker that has it not
+                return self.stick(held, error)
         held.wants_turn = False
         inbox, facts, records = held.inbox, held.facts, held.records
         held.inbox, held.facts, held.records = [], [], []
@@ -245,7 +262,7 @@ class Engine:
         log.error(
             "run %s of workflow %s is stuck: %s", held.row.run_id, held.row.workflow, text, extra=run_ids(held.row)
         )
-        code = self.code[held.row.workflow]
+        code = self.code.get(held.row.workflow)
         held.set_aside = RunChange(status=RunStatus.STUCK, rollback=held.row.rollback, reason=text, code=code)
         return self._keep_aside(held)
 
@@ -278,6 +295,13 @@ class Engine:
         """Make a run stuck outside a drain."""
         self._submit([self.stick(held, error)])
 
+    def submit_record(self, held: HeldRun, row: AttemptRow) -> None:
+        """Make one record durable; the run is given its turn afterwards."""
+        pending = self._record(held, [(row, lambda: None)])
+        assert pending is not None
+        held.wants_turn = True
+        self._submit([pending])
+
     def _submit(self, batch: list[_Pending]) -> None:
         self._in_commit += 1
         self.store.commit([pending.turn for pending in batch], lambda outcomes: self._committed(batch, outcomes))
@@ -302,6 +326,8 @@ class Engine:
 
     def _effects(self, pending: _Pending) -> None:
         held, activation = pending.held, pending.activation
+        if not held.is_ours:
+            return  # it was given up while the turn was on its way
         for then in pending.then:
             then()
         if activation is not None:
@@ -319,7 +345,26 @@ class Engine:
                     execution = held.executions.get(command.number or 0)
                     if execution is not None:
                         self.runner.cancel(execution)
+                    else:
+                        self.spawn(self._cancel_handed_over(held.row, command))
         self._after(held, pending.turn)
+
+    async def _cancel_handed_over(self, row: RunRow, command: CancelStep) -> None:
+        """A step that nobody runs here, and no other worker: where it was handed over, it is cancelled at once."""
+        number = command.number or 0
+        try:
+            attempts = await self.store.read_attempts(row.run_id, number)
+            if attempts and attempts[-1].outcome is AttemptOutcome.HANDED_OVER:
+                fact = Fact(EventKind.STEP_CANCELLED, number, command.name, actor=self.worker_id)
+                await self.store.send(InboxRow(row.workflow_id, row.run_id, None, fact, self.clock.now_us()))
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            self.later(self.options.retry_delay_us, lambda: self._spawn_cancel(row, command))
+        except RunClosedError:
+            pass  # it ended meanwhile, and with it the step
+
+    def _spawn_cancel(self, row: RunRow, command: CancelStep) -> None:
+        self.spawn(self._cancel_handed_over(row, command))
 
     def _after(self, held: HeldRun, turn: Turn) -> None:
         held.is_busy = False
@@ -328,6 +373,7 @@ class Engine:
             held.replayer = None
         change = turn.change
         if change is not None:
+            self.loader.tried(held)
             held.is_closed = change.status.is_closed
             if change.status in (RunStatus.FAILED, RunStatus.STUCK) and self.options.interceptors:
                 self.spawn(self._report_failure(held, change))
@@ -381,8 +427,10 @@ class Engine:
         if not held.is_ours:
             return
         log.warning("run %s is not ours any more", held.row.run_id, extra=run_ids(held.row))
-        self.held.pop(held.row.run_id, None)
+        if self.held.get(held.row.run_id) is held:
+            del self.held[held.row.run_id]
         held.is_ours = False
+        self.loader.tried(held)
         for execution in list(held.executions.values()):
             self.runner.drop(execution)
         if held.replayer is not None:
@@ -419,13 +467,39 @@ class Engine:
         context: AbstractAsyncContextManager[Transaction] = begin_transaction(held.row.run_id, held.epoch, timeout)
         return context
 
-    def keep_heartbeat(self, execution: Execution, payload: str | None) -> None:
-        """Keep heartbeat details in the store, and hear whether the step is still wanted."""
-        self.spawn(self._keep_heartbeat(execution, payload))
+    def keep_heartbeat(self, execution: Execution) -> None:
+        """Keep the newest heartbeat details in the store, and hear whether the step is still wanted."""
+        task = self.spawn(self._keep_heartbeat(execution))
+        self._beating.add(task)
+        task.add_done_callback(self._beating.discard)
 
-    async def _keep_heartbeat(self, execution: Execution, payload: str | None) -> None:
-        number = execution.command.number or 0
-        await self.store.heartbeat(execution.held.row.run_id, number, payload, self.clock.now_us())
+    async def _keep_heartbeat(self, execution: Execution) -> None:
+        run_id, number = execution.held.row.run_id, execution.command.number or 0
+        kept: str | None = ""
+        is_wanted = True
+        while is_wanted and execution.heartbeat is not kept:  # one write at a time, however fast they come
+            kept = execution.heartbeat
+            try:
+                is_wanted = await self.store.heartbeat(run_id, number, kept, self.clock.now_us())
+            except StoreUnavailableError as error:
+                log.warning("a heartbeat of step %s is lost: %s", execution.command.name, error.message)
+                break
+        execution.is_beating = False
+        if not is_wanted and execution.runner is not None:
+            execution.runner.cancel(execution)
+
+    def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:
+        """Look up time and details of the newest heartbeat that the store has of a step."""
+        self.spawn(self._read_heartbeat(execution, then))
+
+    async def _read_heartbeat(
+        self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]
+    ) -> None:
+        try:
+            then(await self.store.read_heartbeat(execution.held.row.run_id, execution.command.number or 0))
+        except StoreUnavailableError as error:
+            log.warning("the store is not available, trying again: %s", error.message)
+            self.later(self.options.retry_delay_us, lambda: self.read_heartbeat(execution, then))
 
     def may_start(self) -> bool:
         """Whether the lease is fresh enough to start an effect."""

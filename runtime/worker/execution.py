@@ -1,4 +1,4 @@
-"""One step in flight: what is known of it, and what ``step_info()`` and ``heartbeat()`` see of it."""
+"""One step in flight: what is known of it, and what ``step_info()`` and ``heartbeat()`` see of its attempts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Execution:
         command: what was asked for.
         attempt: number of the current or next attempt, from 1.
         policy: when it is repeated.
-        first_at_us: when the first attempt began.
+        first_at_us: when it was asked for, or where that is not known, when the first attempt began.
         task: runs the current attempt.
         alarm: waits for the next attempt, or for a limit of a handed-over step.
         has_begun: the task runs; before that it cannot be cancelled without losing the outcome.
@@ -35,6 +35,10 @@ class Execution:
         losses: workers that were lost with it.
         was_started: a record of the current attempt's start exists (at-most-once, or suspected of losing workers).
         heartbeat: envelope of the newest heartbeat details.
+        beaten_at: when the newest heartbeat of the current attempt came, on the event loop's clock.
+        heard_at_us: the same for a step that was handed over, on the worker's clock.
+        is_beating: a heartbeat is on its way to the store; later ones join it.
+        running: the current attempt.
         last_error: of the attempt before.
     """
 
@@ -49,16 +53,20 @@ class Execution:
     was_started = False
     heartbeat: str | None = None
     beaten_at = 0.0
+    heard_at_us = 0
+    is_beating = False
+    running: RunningAttempt | None = None
     last_error: BaseException | None = None
     wheel_key: tuple[int, int] | None = None
     runner: StepRunner | None = None
     connection: Any = None
 
-    def __init__(self, held: HeldRun, command: ScheduleStep, policy: RetryPolicy, now_us: int) -> None:
+    def __init__(self, held: HeldRun, command: ScheduleStep, policy: RetryPolicy, started_at_us: int) -> None:
         self.held = held
         self.command = command
         self.policy = policy
-        self.first_at_us = self.started_at_us = now_us
+        self.first_at_us = command.at_us
+        self.started_at_us = started_at_us
 
     def total_deadline_us(self) -> int | None:
         """When the step's ``total_timeout`` is over."""
@@ -76,32 +84,61 @@ class Execution:
             return max(0, total - now_us), "total_timeout"
         return None if own is None else (own, "timeout")
 
-    # -- as current_step ----------------------------------------------------------------------------------
+    def next_limit_at_us(self) -> int | None:
+        """When the next limit of a step may be reached that was handed over; None: it has none."""
+        limit = self.limit_us(self.started_at_us)
+        heartbeat = optional_us(self.command.definition.options_.heartbeat_timeout, "heartbeat_timeout")
+        ends = [] if limit is None else [self.started_at_us + limit[0]]
+        if heartbeat is not None:
+            ends.append(self.heard_at_us + heartbeat)
+        return min(ends, default=None)
+
+
+class RunningAttempt:
+    """One attempt of an execution, as the code of the step sees it. A thread that outlives its attempt still has it.
+
+    Attributes:
+        execution: whose attempt it is.
+    """
+
+    __slots__ = ("_attempt", "_heartbeat", "_runner", "_started_at_us", "execution")
+
+    def __init__(self, execution: Execution, runner: StepRunner) -> None:
+        self.execution = execution
+        self._runner = runner
+        self._attempt = execution.attempt
+        self._heartbeat = execution.heartbeat
+        self._started_at_us = execution.started_at_us
+
+    @property
+    def runner(self) -> StepRunner:
+        """The worker's part that runs it."""
+        return self._runner
 
     def beat(self, details: Any) -> None:
         """What ``heartbeat()`` does."""
-        if self.runner is not None:
-            self.runner.beat(self, details)
+        self._runner.beat(self, details)
 
     def info(self) -> StepInfo:
         """What ``step_info()`` returns."""
-        row, command = self.held.row, self.command
+        execution = self.execution
+        row, command = execution.held.row, execution.command
         assert command.number is not None
-        limit = self.limit_us(self.started_at_us)
-        details = self.runner.open(self.heartbeat) if self.runner is not None and self.heartbeat is not None else None
+        limit = execution.limit_us(self._started_at_us)
+        details = self._runner.open(self._heartbeat) if self._heartbeat is not None else None
         return StepInfo(
             workflow_id=row.workflow_id,
             run_id=row.run_id,
             workflow=row.workflow,
             step=command.name or "",
             command=command.number,
-            attempt=self.attempt,
+            attempt=self._attempt,
             idempotency_key=command.idempotency_key,
             token=step_token(row.run_id, command.number),
             heartbeat_details=value_codec(Any).decode(details) if details is not None else None,
-            started_at_us=self.started_at_us,
-            deadline_us=None if limit is None else self.started_at_us + limit[0],
-            connection=self.connection,
+            started_at_us=self._started_at_us,
+            deadline_us=None if limit is None else self._started_at_us + limit[0],
+            connection=execution.connection,
         )
 
 

@@ -32,6 +32,7 @@ class HeldRun:
         is_ours: false once a commit conflicted.
         is_closed: the run has ended.
         recovers: it was just taken, so its open steps have to be taken up.
+        is_counted: the loss of the worker before is accounted for.
         wants_turn: something changed that the store must hear of, though no fact came.
         wants_inbox: rows came while it was busy.
     """
@@ -50,5 +51,6 @@ class HeldRun:
     is_ours: bool = True
     is_closed: bool = False
     recovers: bool = False
+    is_counted: bool = False
     wants_turn: bool = False
     wants_inbox: bool = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from durable.commands import ScheduleStep, StartChild
-from durable.errors import DeterminismError, PoisonError, StoreUnavailableError
+from durable.errors import DeterminismError, MissingCodeError, PoisonError, StoreUnavailableError
 from durable.history import Event, split_batches
 from durable.info import RunIdentity
 from durable.kernel.replayer import Replayer
@@ -28,10 +29,10 @@ PART_EVENTS: Final = 5_000
 """Events that are replayed in one go."""
 
 POISON_LIMIT: Final = 3
-"""A run whose turns took so many workers down without getting on is stuck."""
+"""A run whose turn took so many workers down, one after the other, is stuck."""
 
 TURN: Final = 0
-"""Command number under which lost turns are recorded beside the attempts of steps."""
+"""Command number under which turns on trial are recorded beside the attempts of steps."""
 
 
 class Loader:
@@ -39,6 +40,8 @@ class Loader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._trial = asyncio.Lock()
+        self._suspect: HeldRun | None = None
 
     def new_replayer(self, held: HeldRun) -> Replayer:
         """A replayer at the beginning of the run."""
@@ -83,8 +86,15 @@ class Loader:
     async def _load(self, held: HeldRun) -> None:
         engine = self._engine
         try:
+            if held.row.lost and not held.is_counted:
+                await self._try(held)
+                return
             if held.replayer is None:
-                replayer = self.new_replayer(held)
+                try:
+                    replayer = self.new_replayer(held)
+                except MissingCodeError as error:  # adopted by a worker that has it not
+                    engine.submit_stuck(held, error)
+                    return
                 history = await engine.store.read_history(held.row.run_id)
                 blobs = await engine.store.read_blobs(held.row.run_id)
                 try:
@@ -96,14 +106,17 @@ class Loader:
                     engine.submit_stuck(held, error)
                     return
                 held.replayer = replayer
+                if replayer.recorder.seq != held.seq:  # another worker has moved the run on since it was ours
+                    engine.lose(held)
+                    return
                 for warning in replayer.warnings:
                     log.warning("%s", warning, extra=run_ids(held.row))
             if not engine.options.recover:
                 engine.claims.adopt(
                     [w.command.run_id for w in held.replayer.open.values() if isinstance(w.command, StartChild)]
                 )
-            if held.recovers and await self._recover(held, held.replayer):
-                return
+            if held.recovers:
+                await self._recover(held, held.replayer)
         except StoreUnavailableError as error:
             log.warning("the store is not available, trying again: %s", error.message)
             engine.later(engine.options.retry_delay_us, lambda: self.load_soon(held))
@@ -112,49 +125,72 @@ class Loader:
         held.wants_turn = True
         engine.mark(held)
 
-    async def _recover(self, held: HeldRun, replayer: Replayer) -> bool:
-        """Take up the open steps; True if the run turned out to be poison."""
+    async def _try(self, held: HeldRun) -> None:
+        """Put a run whose last worker was lost on trial: one at a time, and with a record that this worker dares it.
+
+        If the record is still open when the next worker takes the run, then this run took its worker down and no
+        other did; else the turn's commit closes it. So what kills workers is counted, though it never gets as far as a
+        commit, and those who only happened to be there are not.
+        """
+        engine, row = self._engine, held.row
+        if self._suspect is not held:
+            await self._trial.acquire()
+            self._suspect = held
+        if not held.is_ours:
+            self.tried(held)
+            return
+        before = [each for each in await engine.store.read_attempts(row.run_id) if each.command == TURN]
+        deaths = sum(each.outcome is AttemptOutcome.STARTED and each.error == str(held.seq) for each in before)
+        held.is_counted = True
+        if deaths >= POISON_LIMIT:
+            error = PoisonError(f"{deaths} workers were lost during the turn after event {held.seq}")
+            engine.submit_stuck(held, error)
+            return
+        now_us = engine.clock.now_us()
+        number = max((each.attempt for each in before), default=0) + 1
+        trial = AttemptRow(
+            row.run_id, TURN, number, AttemptOutcome.STARTED, now_us, None, None, str(held.seq), None, engine.worker_id
+        )  # fmt: skip
+        engine.submit_record(held, trial)
+        held.records.append((replace(trial, outcome=AttemptOutcome.LOST, ended_at_us=now_us), _nothing))
+
+    def tried(self, held: HeldRun) -> None:
+        """The turn of a run on trial is durable, or not ours to give any more: the next one may be tried."""
+        if self._suspect is held:
+            self._suspect = None
+            self._trial.release()
+
+    async def _recover(self, held: HeldRun, replayer: Replayer) -> None:
+        """Take up the open steps."""
         engine, row = self._engine, held.row
         held.recovers = False
-        if not row.lost and not any(isinstance(w.command, ScheduleStep) for w in replayer.open.values()):
-            return False
+        if not any(isinstance(w.command, ScheduleStep) for w in replayer.open.values()):
+            return
         attempts = await engine.store.read_attempts(row.run_id)
         tasks = await engine.store.read_tasks(row.run_id)
+        beats = {
+            number: await engine.store.read_heartbeat(row.run_id, number)
+            for number, waiter in replayer.open.items()
+            if isinstance(waiter.command, ScheduleStep)
+        }
         recovery = plan_recovery(
             held,
             replayer,
             attempts,
             frozenset(task.command for task in tasks),
             frozenset(item.fact.command for item in held.inbox if item.fact.command is not None),
+            beats,
             engine.envelope,
             (replayer.definition.default_retry, engine.options.default_retry),
             engine.worker_id,
             engine.clock.now_us(),
         )
-        losses = recovery.losses
-        if row.lost and not losses:
-            losses = [self._lost_turn(held, attempts)]
-            if losses[0].attempt > POISON_LIMIT:
-                error = PoisonError(f"{POISON_LIMIT} workers were lost during the turn after event {held.seq}")
-                engine.submit_stuck(held, error)
-                return True
-        held.records.extend((loss, _nothing) for loss in losses)
+        held.records.extend((loss, _nothing) for loss in recovery.losses)
         held.facts.extend(recovery.facts)
         for execution, next_at_us in recovery.resume:
             engine.runner.resume(execution, next_at_us)
         for execution in recovery.watch:
             engine.runner.watch(execution)
-        return False
-
-    def _lost_turn(self, held: HeldRun, attempts: list[AttemptRow]) -> AttemptRow:
-        """The record that a worker was lost while this run stood where it stands."""
-        before = [row.attempt for row in attempts if row.command == TURN and row.error == str(held.seq)]
-        now_us = self._engine.clock.now_us()
-        attempt = max(before, default=0) + 1
-        return AttemptRow(
-            held.row.run_id, TURN, attempt, AttemptOutcome.LOST, now_us, now_us, None, str(held.seq), None,
-            self._engine.worker_id,
-        )  # fmt: skip
 
 
 def _parts(history: Sequence[Event]) -> Iterator[list[Event]]:

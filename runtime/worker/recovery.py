@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from durable.codec import Envelope, record_exception, rebuild_exception
 from durable.commands import ScheduleStep
-from durable.errors import StepInDoubtError, StepLostError
+from durable.errors import MissingCodeError, StepError, StepInDoubtError, StepLostError
 from durable.history import EventKind, Fact
 from durable.kernel.replayer import Replayer
 from durable.step import RetryPolicy
 from runtime.store.row import AttemptOutcome, AttemptRow
 from runtime.worker.execution import Execution, policy_of
 from runtime.worker.held import HeldRun
+
+Heartbeat = tuple[int, str | None]
+"""When it came, UTC microseconds, and the envelope of its details."""
 
 MAX_LOSSES: Final = 3
 """After so many workers were lost with a step it fails with ``StepLostError``."""
@@ -43,6 +46,7 @@ def plan_recovery(
     attempts: Sequence[AttemptRow],
     routed: frozenset[int],
     answered: frozenset[int],
+    beats: Mapping[int, Heartbeat | None],
     envelope: Envelope,
     defaults: tuple[RetryPolicy | None, ...],
     worker_id: str,
@@ -54,6 +58,7 @@ def plan_recovery(
         attempts: the kept attempts of the run.
         routed: command numbers of steps that are tasks of other workers.
         answered: command numbers whose outcome waits in the inbox.
+        beats: newest heartbeats in the store by command number.
         defaults: retry policies for steps that have none, in order.
     """
     recovery = Recovery()
@@ -62,27 +67,26 @@ def plan_recovery(
         if not isinstance(command, ScheduleStep) or number in routed or number in answered or number in held.executions:
             continue
         own = [row for row in attempts if row.command == number]
-        _plan_step(recovery, held, command, own, waiter.cancel_requested, envelope, defaults, worker_id, now_us)
+        policy = policy_of(command, *defaults)
+        execution = Execution(held, command, policy, own[0].started_at_us if own else now_us)
+        _continue_from(execution, own, beats.get(number))
+        _plan_step(recovery, execution, own, waiter.cancel_requested, envelope, worker_id, now_us)
     return recovery
 
 
 def _plan_step(
     recovery: Recovery,
-    held: HeldRun,
-    command: ScheduleStep,
+    execution: Execution,
     rows: list[AttemptRow],
     cancelled: bool,
     envelope: Envelope,
-    defaults: tuple[RetryPolicy | None, ...],
     worker_id: str,
     now_us: int,
 ) -> None:
+    command = execution.command
     number = command.number
     assert number is not None
     last = rows[-1] if rows else None
-    execution = Execution(held, command, policy_of(command, *defaults), rows[0].started_at_us if rows else now_us)
-    if last is not None:
-        _continue_from(execution, rows, last)
     name = command.name or ""
     if last is not None and last.outcome is AttemptOutcome.HANDED_OVER:
         execution.cancel_requested = cancelled
@@ -98,7 +102,8 @@ def _plan_step(
     elif last is not None and last.next_at_us is not None and last.next_at_us > now_us:
         recovery.resume.append((execution, last.next_at_us))
     else:
-        if held.row.lost:
+        # The first loss is presumed; from then on the start of an attempt is on record, and only those that had begun count.
+        if execution.held.row.lost and (not execution.losses or rows[-1].outcome is AttemptOutcome.STARTED):
             _count_loss(recovery, execution, worker_id, now_us)
         if execution.losses >= MAX_LOSSES:
             lost = StepLostError(f"{execution.losses} workers were lost while step {name!r} ran", step=name)
@@ -107,14 +112,32 @@ def _plan_step(
             recovery.resume.append((execution, None))
 
 
-def _continue_from(execution: Execution, rows: list[AttemptRow], last: AttemptRow) -> None:
+def newest_heartbeat(rows: Sequence[AttemptRow], beat: Heartbeat | None) -> str | None:
+    """The details that a step reported last, before it failed or before its worker was gone."""
+    last = next((row for row in reversed(rows) if row.heartbeat is not None), None)
+    if last is None or (beat is not None and beat[0] > (last.ended_at_us or last.started_at_us)):
+        return None if beat is None else beat[1]
+    return last.heartbeat
+
+
+def _continue_from(execution: Execution, rows: list[AttemptRow], beat: Heartbeat | None) -> None:
+    execution.heartbeat = newest_heartbeat(rows, beat)
+    execution.heard_at_us = 0 if beat is None else beat[0]
+    if not rows:
+        return
     ended = [row for row in rows if row.outcome in (AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT)]
     execution.attempt = max((row.attempt for row in ended), default=0) + 1
     execution.losses = sum(row.outcome is AttemptOutcome.LOST for row in rows)
-    execution.heartbeat = next((row.heartbeat for row in reversed(rows) if row.heartbeat is not None), None)
-    execution.started_at_us = last.started_at_us
+    execution.started_at_us = rows[-1].started_at_us
     if ended and ended[-1].error is not None:
-        execution.last_error = rebuild_exception(ended[-1].error)
+        execution.last_error = _rebuilt(ended[-1].error)
+
+
+def _rebuilt(record: str) -> Exception:
+    try:
+        return rebuild_exception(record)
+    except MissingCodeError as error:  # it would only be the cause of another one
+        return StepError(error.message)
 
 
 def _count_loss(recovery: Recovery, execution: Execution, worker_id: str, now_us: int) -> None:

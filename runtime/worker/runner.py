@@ -14,19 +14,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
-from durable.errors import ConflictError, StepCancelledError, StepTimeoutError
+from durable.errors import ConflictError, StepCancelledError, StepTimeoutError, StoreUnavailableError
 from durable.history import EventKind, Fact, write_detail
 from durable.interceptor import Interceptor, chain
 from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
 from runtime.clock import Clock
 from runtime.store.protocol import Transaction
 from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow
-from runtime.worker.execution import Execution, policy_of
+from runtime.worker.execution import Execution, RunningAttempt, policy_of
 from runtime.worker.isolation import run_in_process
 from runtime.worker.wheel import TimerWheel
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("durable.worker")
+
+STORE_DELAY_US: Final = 250_000
+"""Pause before a transaction is begun again that the store could not begin or commit."""
 
 
 class StepHost(Protocol):
@@ -63,8 +66,12 @@ class StepHost(Protocol):
         """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""
         ...
 
-    def keep_heartbeat(self, execution: Execution, payload: str) -> None:
-        """Keep heartbeat details in the store."""
+    def keep_heartbeat(self, execution: Execution) -> None:
+        """Keep the newest heartbeat details in the store, and those that come meanwhile."""
+        ...
+
+    def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:
+        """Look up time and details of the newest heartbeat that the store has of a step."""
         ...
 
     def may_start(self) -> bool:
@@ -114,7 +121,7 @@ class StepRunner:
 
     def start(self, held: HeldRun, command: ScheduleStep, workflow_retry: RetryPolicy | None) -> Execution:
         """Begin a step that was just scheduled."""
-        execution = Execution(held, command, policy_of(command, workflow_retry, self._default_retry), self._clock.now_us())
+        execution = Execution(held, command, policy_of(command, workflow_retry, self._default_retry), command.at_us)
         execution.runner = self
         assert command.number is not None
         held.executions[command.number] = execution
@@ -190,9 +197,8 @@ class StepRunner:
         """Start what waited for a slot or for the lease."""
         while self._waiting and len(self._tasks) < self._limits.concurrent and self._host.may_start():
             execution = self._waiting.popleft()
-            if execution.cancel_requested:
-                self._report_cancelled(execution)
-            elif execution.held.is_ours:
+            is_open = execution.held.executions.get(execution.command.number or 0) is execution  # not cancelled meanwhile
+            if is_open and execution.held.is_ours:
                 self._launch(execution)
 
     async def _attempt(self, execution: Execution) -> None:
@@ -205,11 +211,15 @@ class StepRunner:
             if execution.cancel_requested:
                 self._report_cancelled(execution)
                 return
+            limit = execution.limit_us(now_us)
+            if limit is not None and limit[0] <= 0:  # the total, which other attempts or a long pause have used up
+                self._set_timed_out(execution, limit[1], to_us(options.total_timeout or 0))
+                raise self._timeout_error(execution)
             args, kwargs = definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
             if options.delivery == "at_most_once" or execution.losses:
                 await self._record_start(execution)
-            current_step.set(execution)
-            limit = execution.limit_us(now_us)
+            execution.running = running = RunningAttempt(execution, self)
+            current_step.set(running)
             if options.transactional:
                 await self._in_transaction(execution, args, kwargs, limit)
                 return
@@ -220,7 +230,7 @@ class StepRunner:
                 self._watch_heartbeat(execution)
             if self._interceptors:
                 around = chain(
-                    self._interceptors, "run_step", execution.info(), lambda: self._call(execution, args, kwargs)
+                    self._interceptors, "run_step", running.info(), lambda: self._call(execution, args, kwargs)
                 )
                 result = await around()
             else:
@@ -231,6 +241,12 @@ class StepRunner:
             self._interrupted(execution, error)
         except CompleteLater:
             self._hand_over(execution)
+        except StoreUnavailableError as error:
+            if not options.transactional:
+                self._failed(execution, error)
+            else:  # no attempt: nothing of it has happened
+                log.warning("the store is not available, trying again: %s", error.message)
+                self._wait_until(execution, self._clock.now_us() + STORE_DELAY_US)
         except BaseException as error:  # noqa: BLE001 - whatever a step raises is its outcome
             self._failed(execution, error)
         else:
@@ -243,6 +259,7 @@ class StepRunner:
             if execution.wheel_key is not None:
                 self._wheel.discard(execution.wheel_key)
                 execution.wheel_key = None
+            execution.running = None
             task, execution.task = execution.task, None
             if task is not None:
                 self._tasks.discard(task)
@@ -253,8 +270,9 @@ class StepRunner:
         definition = execution.command.definition
         isolation = definition.options_.isolation
         if isolation == "process":
+            assert execution.running is not None
             plain = self._envelope.open(execution.command.payload or "{}")
-            return definition.result.decode(await run_in_process(definition, plain, execution.info()))
+            return definition.result.decode(await run_in_process(definition, plain, execution.running.info()))
         if definition.is_async and isolation == "auto":
             return await definition.fn(*args, **kwargs)
         if self._threads is None:
@@ -372,15 +390,36 @@ class StepRunner:
     def watch(self, execution: Execution) -> None:
         """Somebody else completes the step; here only its limits are watched."""
         execution.runner = self
-        limit = execution.limit_us(execution.started_at_us)
-        if limit is None:
-            execution.held.executions.pop(execution.command.number or 0, None)
+        execution.heard_at_us = max(execution.heard_at_us, execution.started_at_us)
+        number = execution.command.number or 0
+        wake_at_us = execution.next_limit_at_us()
+        if execution.cancel_requested:
+            self._report_cancelled(execution)
+        elif wake_at_us is None:
+            execution.held.executions.pop(number, None)
             self._host.step_handed_over(execution)
+        else:
+            execution.held.executions[number] = execution
+            execution.alarm = self._clock.call_at(wake_at_us, lambda: self._look_after(execution))
+
+    def _look_after(self, execution: Execution) -> None:
+        """A limit of a step that was handed over may be reached."""
+        limit = execution.limit_us(execution.started_at_us)
+        if limit is not None and self._clock.now_us() >= execution.started_at_us + limit[0]:
+            self._time_out(execution, limit[1], limit[0])
+        else:
+            self._host.read_heartbeat(execution, lambda beat: self._heard(execution, beat))
+
+    def _heard(self, execution: Execution, beat: tuple[int, str | None] | None) -> None:
+        if execution.held.executions.get(execution.command.number or 0) is not execution:
             return
-        execution.held.executions[execution.command.number or 0] = execution
-        execution.alarm = self._clock.call_at(
-            execution.started_at_us + limit[0], lambda: self._time_out(execution, limit[1], limit[0])
-        )
+        if beat is not None:
+            execution.heard_at_us, execution.heartbeat = max(execution.heard_at_us, beat[0]), beat[1]
+        limit_us = optional_us(execution.command.definition.options_.heartbeat_timeout, "heartbeat_timeout")
+        if limit_us is not None and self._clock.now_us() >= execution.heard_at_us + limit_us:
+            self._time_out(execution, "heartbeat_timeout", limit_us)
+        else:
+            self.watch(execution)
 
     def _row(self, execution: Execution, outcome: AttemptOutcome, next_at_us: int | None, error: str | None) -> AttemptRow:
         assert execution.command.number is not None
@@ -392,9 +431,12 @@ class StepRunner:
 
     # -- limits and heartbeats ----------------------------------------------------------------------------
 
-    def _time_out(self, execution: Execution, which: str, limit_us: int) -> None:
+    def _set_timed_out(self, execution: Execution, which: str, limit_us: int) -> None:
         execution.timed_out = f"{which} of {format_duration(limit_us)}"
         execution.is_over = which == "total_timeout"
+
+    def _time_out(self, execution: Execution, which: str, limit_us: int) -> None:
+        self._set_timed_out(execution, which, limit_us)
         if execution.task is not None:
             execution.task.cancel()
         else:
@@ -404,16 +446,15 @@ class StepRunner:
         limit = optional_us(execution.command.definition.options_.heartbeat_timeout, "heartbeat_timeout")
         assert limit is not None
         execution.beaten_at = asyncio.get_running_loop().time()
-        attempt = execution.attempt
+        running = execution.running
 
         def check() -> None:
-            if execution.task is None or execution.attempt != attempt:
+            if execution.task is None or execution.running is not running:
                 return
             silence = asyncio.get_running_loop().time() - execution.beaten_at
             remaining = limit / MICROSECONDS - silence
             if remaining <= 0:
-                execution.timed_out = f"heartbeat_timeout of {format_duration(limit)}"
-                execution.task.cancel()
+                self._time_out(execution, "heartbeat_timeout", limit)
             else:
                 self._wheel.add(remaining, check)
 
@@ -423,19 +464,24 @@ class StepRunner:
         """Plaintext of an envelope."""
         return self._envelope.open(payload)
 
-    def beat(self, execution: Execution, details: Any) -> None:
-        """A heartbeat, from the loop or from a thread."""
-        codec = value_codec(type(details) if hasattr(type(details), "__pydantic_serializer__") else Any)
-        payload = self._envelope.seal(codec.encode(details), secret=codec.has_secrets) if details is not None else execution.heartbeat
-        execution.heartbeat = payload
+    def beat(self, running: RunningAttempt, details: Any) -> None:
+        """A heartbeat, from the loop or from a thread.
+
+        Raises:
+            asyncio.CancelledError: nobody wants the attempt any more.
+        """
+        execution = running.execution
+        if execution.running is not running:
+            raise asyncio.CancelledError("the attempt is over")
+        if details is not None:
+            codec = value_codec(type(details) if hasattr(type(details), "__pydantic_serializer__") else Any)
+            execution.heartbeat = self._envelope.seal(codec.encode(details), secret=codec.has_secrets)
+        execution.beaten_at = self._loop.time()
         if execution.cancel_requested or not execution.held.is_ours:
             raise asyncio.CancelledError("the step is not wanted any more")
-        self._loop.call_soon_threadsafe(self._beaten, execution, payload)
-
-    def _beaten(self, execution: Execution, payload: str | None) -> None:
-        execution.beaten_at = asyncio.get_running_loop().time()
-        if payload is not None:
-            self._host.keep_heartbeat(execution, payload)
+        if not execution.is_beating:
+            execution.is_beating = True
+            self._loop.call_soon_threadsafe(self._host.keep_heartbeat, execution)
 
 
 def _runs_in_thread(execution: Execution) -> bool:

@@ -23,7 +23,7 @@ from runtime.store.protocol import Transaction
 from runtime.store.row import AttemptOutcome, AttemptRow, Change, InboxRow, TaskRow
 from runtime.worker.execution import Execution, policy_of
 from runtime.worker.held import HeldRun
-from runtime.worker.recovery import MAX_LOSSES
+from runtime.worker.recovery import MAX_LOSSES, newest_heartbeat
 from runtime.worker.runner import StepRunner
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("durable.worker")
 
 BATCH: Final = 100
+
+LAST_WORDS_SECONDS: Final = 10.0
+"""How long a worker that stops tries to deliver outcomes."""
+
+NEVER_US: Final = 2**62
+"""A time that does not come: a step that was handed over and has no limits is nobody's task."""
 
 
 class TaskServer:
@@ -45,6 +51,7 @@ class TaskServer:
         )
         self._tasks: dict[tuple[str, int], tuple[TaskRow, Execution]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self._again = False
         self._wake: Alarm | None = None
         self._is_stopped = False
@@ -85,6 +92,8 @@ class TaskServer:
         if self._wake is not None:
             self._wake.cancel()
         await self._runner.stop(grace_seconds)
+        if self._telling:
+            await asyncio.wait(set(self._telling), timeout=LAST_WORDS_SECONDS)
 
     async def _look(self) -> None:
         engine = self._engine
@@ -122,17 +131,21 @@ class TaskServer:
         if row is None:
             return
         definition: StepDefinition[..., object] = engine.registry.steps[task.step]
-        command = ScheduleStep(task.command, definition, task.input, None, task.idempotency_key)
         held = HeldRun(row, row.seq, row.epoch)
         rows = await engine.store.read_attempts(task.run_id, task.command)
         first_at_us = rows[0].started_at_us if rows else engine.clock.now_us()
-        execution = Execution(held, command, policy_of(command, engine.options.default_retry), first_at_us)
+        command = ScheduleStep(task.command, definition, task.input, None, task.idempotency_key, first_at_us)
+        last = rows[-1] if rows else None
+        started_at_us = last.started_at_us if last is not None else first_at_us
+        execution = Execution(held, command, policy_of(command, engine.options.default_retry), started_at_us)
         execution.attempt, execution.losses = task.attempt, task.losses
         beat = await engine.store.read_heartbeat(task.run_id, task.command)
-        execution.heartbeat = beat[1] if beat is not None else None
+        execution.heartbeat = newest_heartbeat(rows, beat)
         self._tasks[task.run_id, task.command] = (task, execution)
         error = self._doubt(task, definition)
-        if error is None:
+        if last is not None and last.outcome is AttemptOutcome.HANDED_OVER:
+            self._runner.watch(execution)
+        elif error is None:
             self._runner.resume(execution, None)
         else:
             payload = engine.envelope.seal(record_exception(error))
@@ -159,7 +172,13 @@ class TaskServer:
         """Deliver the outcome."""
         task, _ = self._tasks.pop((execution.held.row.run_id, execution.command.number or 0))
         row = InboxRow(task.workflow_id, task.run_id, None, fact, self._engine.clock.now_us())
-        self._engine.spawn(self._deliver(task, row))
+        self._tell(self._deliver(task, row))
+
+    def _tell(self, work: Coroutine[Any, Any, None]) -> None:
+        """Tell the store what became of a task, also while the worker stops."""
+        telling = self._engine.spawn(work)
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     async def _deliver(self, task: TaskRow, row: InboxRow) -> None:
         engine = self._engine
@@ -167,40 +186,47 @@ class TaskServer:
             if not await engine.store.finish_task(task, row):
                 log.warning("step %s of run %s went to another worker", task.step, task.run_id)
         except StoreUnavailableError:
-            engine.later(engine.options.retry_delay_us, lambda: self._spawn(self._deliver(task, row)))
+            engine.later(engine.options.retry_delay_us, lambda: self._tell(self._deliver(task, row)))
         self.poll()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._engine.spawn(work)
 
     def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
         """Never asked for: a transactional step is not routed."""
         return self._engine.transaction(execution, timeout)
 
     def step_handed_over(self, execution: Execution) -> None:
-        """Somebody else completes it; the task stays ours until then."""
+        """Never asked for: the task of a step that was handed over is given back until its limits are due."""
 
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
-        """A failed attempt gives the task back; a begun one is on record by its claim."""
-        if row.outcome in (AttemptOutcome.STARTED, AttemptOutcome.HANDED_OVER):
+        """A failed attempt gives the task back, and so does one that was handed over, until its limits are due. A begun one
+        is on record by its claim."""
+        if row.outcome is AttemptOutcome.STARTED:
             then()
             return
         task, _ = self._tasks.pop((row.run_id, row.command))
         execution.held.executions.pop(row.command, None)
-        later = replace(task, attempt=row.attempt + 1, available_at_us=row.next_at_us or row.started_at_us)
-        self._engine.spawn(self._postpone(later, row))
+        if row.outcome is AttemptOutcome.HANDED_OVER:
+            execution.heard_at_us = row.started_at_us
+            limit_at_us = execution.next_limit_at_us()
+            later = replace(task, available_at_us=NEVER_US if limit_at_us is None else limit_at_us)
+        else:
+            later = replace(task, attempt=row.attempt + 1, available_at_us=row.next_at_us or row.started_at_us)
+        self._tell(self._postpone(later, row))
 
     async def _postpone(self, task: TaskRow, row: AttemptRow) -> None:
         engine = self._engine
         try:
             await engine.store.postpone_task(task, row)
         except StoreUnavailableError:
-            engine.later(engine.options.retry_delay_us, lambda: self._spawn(self._postpone(task, row)))
+            engine.later(engine.options.retry_delay_us, lambda: self._tell(self._postpone(task, row)))
         self.poll()
 
-    def keep_heartbeat(self, execution: Execution, payload: str) -> None:
+    def keep_heartbeat(self, execution: Execution) -> None:
         """Keep heartbeat details in the store."""
-        self._engine.keep_heartbeat(execution, payload)
+        self._engine.keep_heartbeat(execution)
+
+    def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:
+        """Look up the newest heartbeat of a step that was handed over."""
+        self._engine.read_heartbeat(execution, then)
 
     def may_start(self) -> bool:
         """Whether the lease is fresh enough to start an effect."""

@@ -1,7 +1,7 @@
-"""A campaign: one shape lives undisturbed, then is killed at one commit point after another. Run as a process of its own.
+"""A campaign: one shape lives undisturbed, then is killed at one commit point after another. A process of its own.
 
-Every life is a real process that dies by SIGKILL. They are forked from this one, which has imported everything and has no
-threads: that costs a tenth of starting Python anew, so there can be ten times as many.
+Every life is a real process that dies by SIGKILL. They are forked from this one, which has imported everything
+and has no threads: that costs a tenth of starting Python anew, so there can be ten times as many.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import anyio
@@ -81,7 +82,7 @@ async def updates(ctx: Context) -> int:
 async def send_updates(talk: Talk) -> None:
     run = talk.run
     for value in (5, -1, 7):
-        await talk.say(f"add {value}", lambda value=value: run.update(add, value, update_id=f"u{value}"))
+        await talk.say(f"add {value}", partial(run.update, add, value, update_id=f"u{value}"))
     await talk.say("end", lambda: run.signal(word, "end", message_id="m1"))
 
 

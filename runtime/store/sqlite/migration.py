@@ -122,8 +122,13 @@ def _check_and_migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_writable(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("ROLLBACK")
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if not is_busy(error):  # whoever else is writing: here that is as good as writing
+            raise
 
 
 def _explain(error: sqlite3.Error, path: Path) -> StoreError:

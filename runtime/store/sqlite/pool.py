@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ class ReadPool:
         self._idle: list[_Reader] = []
         self._is_closed = True
         self._limit = anyio.Semaphore(_CONNECTIONS)
+        self._opening: set[asyncio.Future[_Reader]] = set()
 
     def open(self) -> None:
         """Keep connections from now on."""
@@ -99,6 +101,17 @@ class ReadPool:
             if reader.file == file:
                 return reader
             await reader.connection.close()
+        opening = asyncio.ensure_future(self._open(file))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._keep)
+            raise
+
+    async def _open(self, file: tuple[int, int]) -> _Reader:
+        """Connect. Never cancelled half-way: the connection's thread would answer a loop that may be gone by then."""
         try:
             connecting = aiosqlite.connect(uri(self._path, "ro"), uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
             # Its thread (up to 0.21 the connection itself) is no daemon: a program that fails before it closes the
@@ -112,8 +125,15 @@ class ReadPool:
             raise translate(error, self._path) from error
         return _Reader(connection, file)
 
+    def _keep(self, opening: asyncio.Future[_Reader]) -> None:
+        """Keep a connection whose reader did not wait for it."""
+        if not opening.cancelled() and opening.exception() is None:
+            self._idle.append(opening.result())
+
     async def close(self) -> None:
         """Disconnect; reads that are still running disconnect when they end."""
         self._is_closed = True
+        while self._opening:
+            await asyncio.wait(set(self._opening))
         while self._idle:
             await self._idle.pop().connection.close()

@@ -39,8 +39,8 @@ _UNREAD: Final = Bulk(_INBOX["unread"], 4)
 _DROP_UNREAD: Final = Bulk(_INBOX["drop_unread"], 3)
 _PASS_ON: Final = Bulk(_INBOX["pass_on"], 2)
 
-_REMEMBERED: Final = 20_000
-"""Runs kept in memory between transactions; above that all are forgotten and read again when needed."""
+_REMEMBERED: Final = 40_000
+"""Runs and workflow ids kept in memory between transactions; above that all are read again when needed."""
 
 
 class Draft:
@@ -83,7 +83,7 @@ class Session:
     def begin(self) -> None:
         """Take up a write transaction that was just begun."""
         version = self.read_version()
-        if version != self.version or len(self._by_id) > _REMEMBERED:
+        if version != self.version or len(self._by_id) + len(self._current) > _REMEMBERED:
             self._forget()
             self.version = version
         self.draft = Draft()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -45,6 +44,7 @@ from runtime.store.sqlite.pool import ReadPool
 from runtime.store.sqlite.reading import Reading
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.transaction import SqliteTransaction, Transactions
+from runtime.store.sqlite.turnstile import Turnstile
 from runtime.store.sqlite.writer import Writer
 
 R = TypeVar("R")
@@ -105,7 +105,7 @@ class SqliteStore(Reading):
                 self._watch(asyncio.get_running_loop())
 
     async def _start(self) -> _Parts:
-        mutex = threading.Lock()
+        mutex = Turnstile()
         checkpointer = Checkpointer(self.path, mutex)
         writer = Writer(self.path, mutex, checkpointer, self._wait_seconds, self._tell)
         await anyio.to_thread.run_sync(writer.start, asyncio.get_running_loop())

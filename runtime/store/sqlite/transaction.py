@@ -32,6 +32,7 @@ from runtime.store.sqlite.connection import connect_as, primary_code, translate
 from runtime.store.sqlite.delivery import Receipt, post
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.statement import load
+from runtime.store.sqlite.turnstile import Turnstile
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ class SqliteTransaction:
         mutex: held by this process; released when the transaction ends.
     """
 
-    def __init__(self, path: Path, run_id: str, epoch: int, mutex: threading.Lock) -> None:
+    def __init__(self, path: Path, run_id: str, epoch: int, mutex: Turnstile) -> None:
         self.path = path
         self._run_id = run_id
         self._epoch = epoch
@@ -227,7 +228,7 @@ class Transactions:
     def __init__(
         self,
         path: Path,
-        mutex: threading.Lock,
+        mutex: Turnstile,
         checkpointer: Checkpointer,
         wait_seconds: float,
         tell: Callable[[Change], None],

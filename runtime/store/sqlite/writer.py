@@ -32,6 +32,7 @@ from runtime.store.sqlite.connection import connect_writer, identify, is_busy, i
 from runtime.store.sqlite.job import Commit, Job
 from runtime.store.sqlite.migration import check
 from runtime.store.sqlite.session import Session
+from runtime.store.sqlite.turnstile import Turnstile
 
 _BATCH: Final = 1_000
 """Jobs in one database transaction at most."""
@@ -67,7 +68,7 @@ class Writer:
     def __init__(
         self,
         path: Path,
-        mutex: threading.Lock,
+        mutex: Turnstile,
         checkpointer: Checkpointer,
         wait_seconds: float,
         tell: Callable[[Change], None],
@@ -86,6 +87,7 @@ class Writer:
         self._file: tuple[int, int] | None = None
         self._version_told: int | None = None
         self._changes = 0
+        self._is_synced = True
         self._thread: threading.Thread | None = None
 
     # -- on the event loop's thread -----------------------------------------------------------------------
@@ -218,9 +220,7 @@ class Writer:
 
     def _transact(self, jobs: Sequence[Job]) -> Change | None:
         connection, session = self._connected()
-        is_volatile = all(job.is_volatile for job in jobs)
-        if is_volatile:
-            connection.execute("PRAGMA synchronous = NORMAL")
+        self._sync(connection, not all(job.is_volatile for job in jobs))
         try:
             connection.execute("BEGIN IMMEDIATE")
             session.begin()
@@ -241,23 +241,31 @@ class Writer:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if is_volatile:
-                connection.execute("PRAGMA synchronous = FULL")
         if session.version != self._version_told:
             self._version_told = session.version
             return _UNKNOWN
         return session.draft.finish()
 
+    def _sync(self, connection: sqlite3.Connection, is_synced: bool) -> None:
+        """Choose whether the next transaction is on disk when it is committed."""
+        if is_synced is not self._is_synced:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+            self._is_synced = is_synced
+
     def _commit(self, connection: sqlite3.Connection) -> None:
-        is_point = fault.is_armed and connection.total_changes != self._changes
-        if is_point:
+        changes = connection.total_changes
+        if changes == self._changes:
+            connection.execute("COMMIT")
+            return
+        if fault.is_armed:
             fault.reach("commit:before")
         began_ns = boot_ns()
         connection.execute("COMMIT")
-        self._pace += (boot_ns() - began_ns - self._pace) * _PACE_WEIGHT
+        self._changes = changes
+        if self._is_synced:
+            self._pace += (boot_ns() - began_ns - self._pace) * _PACE_WEIGHT
         self._checkpointer.committed(began_ns)
-        self._changes = connection.total_changes
-        if is_point:
+        if fault.is_armed:
             fault.reach("commit:after")
 
     # -- the connection -----------------------------------------------------------------------------------
@@ -278,6 +286,7 @@ class Writer:
                 connection.close()
                 raise
             self._connection, self._session, self._file = connection, Session(connection), file
+            self._changes, self._is_synced = connection.total_changes, True
         return self._connection, self._session
 
     def _disconnect(self) -> None:

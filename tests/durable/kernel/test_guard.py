@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -149,6 +150,7 @@ EXPRESSIONS = {
     "os.stat()": lambda: os.stat("x"),
     "pathlib.Path.exists()": lambda: pathlib.Path("x").exists(),
     "pathlib.Path.cwd()": lambda: pathlib.Path.cwd(),
+    "signal.signal()": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
 }
 
 

@@ -140,10 +140,10 @@ def test_history_shows_events(cli: Cli) -> None:
 @pytest.mark.usefixtures("ended")
 def test_history_that_was_altered_is_found(cli: Cli, folder: Path) -> None:
     with sqlite3.connect(folder / ".durable" / "durable.db") as connection:
-        connection.execute("UPDATE event SET payload = replace(payload, 'Ada', 'Eve')")
+        connection.execute("UPDATE durable_events SET payload = replace(payload, 'Ada', 'Eve')")
     connection.close()
     ran = cli("history", "h1", "--verify")
-    assert ran.code == 70
+    assert ran.code == 7
     assert "DUR5001" in ran.err
 
 

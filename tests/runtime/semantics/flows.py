@@ -106,6 +106,8 @@ async def swallow(number: int) -> int:
 async def poison(ctx: Context, fatal_turn: int) -> int:
     for number in range(fatal_turn):
         await ctx.step(swallow, number)
+    if fatal_turn:
+        await ctx.wait_signal(go)
     with ctx.unguarded():
         os._exit(DEATH)
     return 0

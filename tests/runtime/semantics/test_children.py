@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from durable import Context, RunFailedError, Signal, step, workflow
-from durable.errors import ChildCancelledError, ChildExistsError, ChildFailedError, StepTimeoutError
+from durable.errors import ChildCancelledError, ChildExistsError, ChildFailedError
 from durable.handle import RunStatus
 from durable.history import EventKind
 from semantics.flows import orphan_child, orphan_parent
@@ -193,11 +193,13 @@ def test_the_handle_and_the_call_are_typed():
 
 
 @pytest.mark.parametrize("place", ["child", "parent"])
-async def test_a_crash_while_a_child_runs_never_starts_a_second_one(open_runtime, url, cache_size, tmp_path, place):
+async def test_a_crash_while_a_child_runs_never_starts_a_second_one(
+    open_runtime, open_client, url, cache_size, tmp_path, place
+):
     """Semantics 35: the worker is killed while the child runs, in the child's step or in one of the parent beside it."""
     ledger = tmp_path / "ledger"
     async with WorkerProcess(url, cache_size=cache_size) as process:
-        async with open_runtime(recover=False) as rt:
+        async with open_client() as rt:
             run = await rt.start(orphan_parent, str(ledger), place)
         await process.said(f"holding in {place}")
         process.kill()

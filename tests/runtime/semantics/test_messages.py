@@ -146,7 +146,8 @@ async def until_runs(rt: Runtime, number: int) -> None:
     async def look() -> bool | None:
         return await rt.count() == number or None
 
-    await rt.watch.until(look, lambda change: True)
+    async with asyncio.timeout(30):
+        await rt.watch.until(look, lambda change: True)
 
 
 @workflow

@@ -113,7 +113,9 @@ def replayer(row: Any, ids: Iterator[str]) -> Replayer:
     identity = RunIdentity(
         row.workflow_id, row.run_id, row.workflow, row.origin_id, row.first_run_id, row.parent_run_id
     )
-    return Replayer(everything, identity, registry=Registry([everything, child]), ids=lambda: next(ids, "?"), strict=True)
+    return Replayer(
+        everything, identity, registry=Registry([everything, child]), ids=lambda: next(ids, "?"), strict=True
+    )
 
 
 def recorded_ids(batch: Sequence[Event]) -> Iterator[str]:
@@ -153,7 +155,9 @@ async def test_replay_is_idempotent(open_runtime):
     for _ in range(2):
         again = replayer(row, iter(()))
         again.load(history)
-        states.append((again.status, again.recorder.seq, again.next_number(), again.random.getstate(), again.attributes))
+        states.append(
+            (again.status, again.recorder.seq, again.next_number(), again.random.getstate(), again.attributes)
+        )
         again.evict()
     assert states[0] == states[1]
     assert states[0][0] is RunStatus.COMPLETED
@@ -196,9 +200,7 @@ async def test_replay_in_a_worker_repeats_no_step_and_no_log_line(open_runtime):
         assert await rt.get("x").query(total, timeout=30) == 2
         lines = [line.message for line in await rt.get("x").logs()]
     assert [line for line in lines if line in ("beginning", "ending")] == ["beginning", "ending"]
-    assert sorted(called) == sorted(
-        ["task 0", "task 1", "task 2", "task 3", "child", "breaks", "patched", "update 2"]
-    )
+    assert sorted(called) == sorted(["task 0", "task 1", "task 2", "task 3", "child", "breaks", "patched", "update 2"])
 
 
 # -- 38: patches ------------------------------------------------------------------------------------------

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-import threading
+import time
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from durable import Context, Query, Signal, Update, step, workflow
-from durable.errors import QueryFailedError
+from durable.errors import MessageRejectedError, QueryFailedError
 from durable.handle import RunStatus
 from durable.history import EventKind
 from runtime import Worker
-from semantics.flows import guarded, stalls, where
+from semantics.flows import guarded, stalls
 from semantics.process import WorkerProcess
-from semantics.waiting import until_row, until_stuck
+from semantics.waiting import until_stuck
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +31,7 @@ may_end: asyncio.Event
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """What steps of this module record and wait for."""
-    global begun, may_end  # noqa: PLW0603 - steps find them by name
+    global begun, may_end
     begun, may_end = asyncio.Event(), asyncio.Event()
     called.clear()
 
@@ -91,8 +91,6 @@ def blocking() -> Any:
 def clocked() -> Any:
     @workflow(name="subject", version="clocked")
     async def definition(ctx: Context) -> list[Any]:
-        import time
-
         first = await ctx.step(work, "first")
         value = await ctx.wait_signal(go)
         time.sleep(value)
@@ -105,7 +103,7 @@ def clocked() -> Any:
     ("bad", "reasons"),
     [
         (diverging, ["DUR1101", "recorded:  step('work')", "requested: step('other_work')", "test_stuck.py:"]),
-        (blocking, ["DUR1103", "test_stuck.py:", "value += 1 or while"]),
+        (blocking, ["DUR1103", "test_stuck.py:"]),
         (clocked, ["DUR1100", "time.sleep", "test_stuck.py:"]),
     ],
     ids=lambda item: item.__name__ if callable(item) else "",
@@ -122,7 +120,7 @@ async def test_a_stuck_run_loses_nothing_and_goes_on_with_mended_code(open_runti
         run = rt.get("x")
         await run.signal(go, 7)
         row = await until_stuck(run)
-        for text in reasons[:-1] if bad is blocking else reasons:
+        for text in reasons:
             assert text in (row.reason or "")
         assert (await run.describe()).reason == row.reason
         assert [summary.reason async for summary in rt.list(status="stuck")] == [row.reason]
@@ -154,7 +152,7 @@ async def test_a_stuck_run_stays_so_for_the_same_code_until_resumed(open_runtime
     async def buys(ctx: Context) -> list[Any]:
         try:
             await ctx.step(buy)
-        except Exception as error:  # noqa: BLE001 - whichever class it is
+        except Exception as error:
             caught = type(error).__name__
         return [caught, await ctx.wait_signal(go)]
 
@@ -180,7 +178,7 @@ async def test_a_stuck_run_stays_so_for_the_same_code_until_resumed(open_runtime
 
 async def test_a_missing_workflow_waits_for_a_worker_that_has_it(open_runtime, open_client):
     """Semantics 39: missing code: a run of a workflow that this worker does not have is left to one that has it."""
-    definition, stranger = good(), diverging()
+    definition = good()
     async with open_client() as client:
         await client.start(definition.options(id="x"))
         await client.get("x").signal(go, 1)
@@ -209,21 +207,19 @@ def pays(version: str) -> Any:
     return definition
 
 
-async def test_a_result_that_arrives_while_the_run_is_stuck_is_kept(open_runtime):
+async def test_a_result_that_arrives_while_the_run_is_stuck_is_kept(open_runtime, open_client):
     """Semantics 39: no data lost: a step in flight ends while its run is stuck; it is not run again, at-most-once or not."""
     definition = pays("blocking")
     async with open_runtime(definition, blocked_seconds=0.1) as rt:
         run = await rt.start(definition.options(id="x"))
         await begun.wait()
         await run.signal(go, 7)
-
-        async def is_stuck(row: Any) -> bool:
-            return row.status is RunStatus.STUCK
-
-        await until_row(run, is_stuck)
+        await until_stuck(run)
         may_end.set()
-        row = await until_stuck(run)
-        waiting = [item.fact.kind for item in await rt.store.read_inbox(row.run_id)]
+    async with open_client() as client:
+        row = await client.get("x").row()
+        assert (row.status, row.owner) == (RunStatus.STUCK, None)
+        waiting = [item.fact.kind for item in await client.store.read_inbox(row.run_id)]
         assert sorted(waiting) == [EventKind.SIGNAL_RECEIVED, EventKind.STEP_COMPLETED]
     definition = pays("mended")
     async with open_runtime(definition) as rt:
@@ -264,11 +260,13 @@ def test_the_limit_is_two_seconds_and_configurable():
     assert inspect.signature(Worker).parameters["blocked_seconds"].default == 2.0
 
 
-async def test_a_call_into_c_is_reported_and_the_other_runs_go_on_elsewhere(open_runtime, url, cache_size, tmp_path):
+async def test_a_call_into_c_is_reported_and_the_other_runs_go_on_elsewhere(
+    open_runtime, open_client, url, cache_size, tmp_path
+):
     """Semantics 40: a C call is reported while it lasts, and its worker's other runs go on elsewhere."""
     ledger = str(tmp_path / "ledger")
     process = WorkerProcess(url, cache_size=cache_size, lease_seconds=0.5, blocked_seconds=0.2)
-    async with process, open_runtime(recover=False) as rt:
+    async with process, open_client() as rt:
         other = await rt.start(guarded, ledger)
         await process.said("holding in step")
         run = await rt.start(stalls)
@@ -298,7 +296,7 @@ async def swallows_everything(ctx: Context) -> int:
     while True:
         try:
             return await ctx.wait_signal(go)
-        except BaseException:  # noqa: BLE001, S110 - that is the point
+        except BaseException:
             pass
 
 
@@ -310,26 +308,12 @@ async def sleeps_in_finally(ctx: Context) -> int:
         for _ in range(100):
             try:  # noqa: SIM105
                 await ctx.sleep(0.001)
-            except BaseException:  # noqa: BLE001, S110
+            except BaseException:
                 pass
-
-
-@workflow
-async def yields_on(ctx: Context) -> int:
-    async def numbers() -> Any:
-        while True:
-            try:
-                yield await ctx.wait_signal(go)
-            except BaseException:  # noqa: BLE001, S110
-                pass
-
-    async for number in numbers():
-        return number
-    return 0
 
 
 @pytest.mark.parametrize(
-    "definition", [swallows_cancellation, swallows_everything, sleeps_in_finally, yields_on], ids=lambda d: d.name
+    "definition", [swallows_cancellation, swallows_everything, sleeps_in_finally], ids=lambda d: d.name
 )
 async def test_code_that_swallows_everything_is_evicted_and_lets_its_worker_stop(open_runtime, definition):
     """Semantics 41: code that swallows CancelledError or BaseException can still be evicted, and a worker holding it can
@@ -422,8 +406,15 @@ def deadly(version: str) -> Any:
 HOWS = ["SystemExit", "KeyboardInterrupt", "RecursionError", "MemoryError"]
 
 
-@pytest.mark.parametrize("place", ["root", "task", "callback", "condition", "handler", "validator"])
-@pytest.mark.parametrize("how", HOWS)
+PLACES = [
+    (how, place)
+    for how in HOWS
+    for place in ("root", "task", "callback", "condition", "handler", "validator")
+    if place != "validator" or how in ("SystemExit", "KeyboardInterrupt")
+]
+
+
+@pytest.mark.parametrize(("how", "place"), PLACES)
 async def test_what_ends_an_interpreter_makes_the_run_stuck(open_runtime, open_client, how, place):
     """Semantics 42: SystemExit, KeyboardInterrupt, RecursionError, MemoryError in workflow code: the run is stuck and says
     so, the worker and its other runs go on, and mended code goes on with the run."""
@@ -436,7 +427,7 @@ async def test_what_ends_an_interpreter_makes_the_run_stuck(open_runtime, open_c
             await run.until_waiting("condition", timeout=30)
             updating = asyncio.ensure_future(run.update(change, 1, update_id="u", timeout=30))
         row = await until_stuck(run)
-        assert f"DUR1105" in (row.reason or "")
+        assert "DUR1105" in (row.reason or "")
         assert how in (row.reason or "")
         assert await (await rt.start(works)).result(timeout=30) == "elsewhere"
         if place in ("handler", "validator"):
@@ -445,6 +436,17 @@ async def test_what_ends_an_interpreter_makes_the_run_stuck(open_runtime, open_c
     definition = deadly("mended")
     async with open_runtime(definition) as rt:
         assert await rt.get("x").result(timeout=30) == "lived"
+
+
+@pytest.mark.parametrize("how", ["RecursionError", "MemoryError"])
+async def test_a_validator_that_runs_out_of_stack_or_memory_refuses_the_update(open_runtime, how):
+    """Semantics 42: what a sender sent was too much for the validator: the update is refused, and the run does not suffer."""
+    definition = deadly("deadly")
+    async with open_runtime(definition) as rt:
+        run = await rt.start(definition, how, "validator")
+        with pytest.raises(MessageRejectedError):
+            await run.update(change, 1, timeout=30)
+        assert await run.status() is RunStatus.WAITING
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -25,9 +25,9 @@ async def until_row(run: Any, holds: Callable[[RunRow], Awaitable[bool]]) -> Run
 
 
 async def until_stuck(run: Any) -> RunRow:
-    """Wait until a run is stuck, and nobody holds it."""
+    """Wait until a run is stuck."""
 
     async def is_stuck(row: RunRow) -> bool:
-        return row.status is RunStatus.STUCK and row.owner is None
+        return row.status is RunStatus.STUCK
 
     return await until_row(run, is_stuck)

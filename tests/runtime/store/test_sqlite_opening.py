@@ -219,8 +219,17 @@ async def test_open_needs_a_recent_sqlite(path, monkeypatch):
         await opened(path)
 
 
-async def test_open_waits_for_a_locked_database(path):
+async def test_open_does_not_wait_for_who_writes(path):
     await (await opened(path)).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store = await opened(path)
+        assert await store.get_run("w") is None
+        other.execute("ROLLBACK")
+    await store.close()
+
+
+async def test_open_waits_for_who_creates_the_database(path):
     store = SqliteStore(path, wait_seconds=0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

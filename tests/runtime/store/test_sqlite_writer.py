@@ -63,7 +63,13 @@ async def test_concurrent_calls_share_transactions(sqlite, commits):
     assert len(commits) < 20
 
 
-async def test_lone_turn_is_committed_before_commit_returns(sqlite):
+@pytest.fixture
+def fast_disk(monkeypatch) -> None:
+    """Commits count as fast, however slow the disk of this machine is."""
+    monkeypatch.setattr(writer, "_FAST_NS", 10**15)
+
+
+async def test_lone_turn_is_committed_before_commit_returns(sqlite, fast_disk):
     author = await begin(sqlite)
     outcomes: list[object] = []
     sqlite.commit([author.turn(STARTED)], outcomes.extend)
@@ -102,7 +108,7 @@ async def test_commits_are_applied_in_the_order_of_the_calls(sqlite):
     verify_chain(history)
 
 
-async def test_done_may_commit_again(sqlite):
+async def test_done_may_commit_again(sqlite, fast_disk):
     author = await begin(sqlite)
     outcomes: list[object] = []
 
@@ -323,3 +329,26 @@ async def test_two_processes_may_write_at_once(sqlite, path):
     runs, _ = await sqlite.list_runs(RunFilter(), 1000)
     assert len(runs) == 75
     await other.close()
+
+
+# -- what need not survive power loss ---------------------------------------------------------------------
+
+
+def is_synced(store: SqliteStore) -> bool:
+    return store._parts.writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+async def test_only_what_need_not_survive_is_written_without_a_sync(sqlite):
+    run = (await begin_waiting(sqlite)).run
+    assert is_synced(sqlite)
+    await sqlite.heartbeat(run.run_id, 1, None, 1)
+    assert not is_synced(sqlite)
+    await asyncio.gather(sqlite.heartbeat(run.run_id, 1, None, 2), sqlite.send(message()))
+    assert is_synced(sqlite)
+
+
+async def test_calls_that_change_nothing_are_no_commits(sqlite, commits):
+    before = len(commits)
+    assert await sqlite.claim("worker", ["order"], ["default"], 10, 10**16) == []
+    assert await sqlite.take_over(0) == 0
+    assert len(commits) == before
