@@ -50,7 +50,7 @@ class EventKind(StrEnum):
     QUESTION_ANSWERED = "QuestionAnswered"
     MESSAGE_DELIVERED = "MessageDelivered"
     MESSAGE_FAILED = "MessageFailed"
-    # facts: messages
+    # facts that are messages
     SIGNAL_RECEIVED = "SignalReceived"
     UPDATE_ACCEPTED = "UpdateAccepted"
     # records: what workflow code asked for
@@ -202,7 +202,7 @@ def merge_details(*details: str | None) -> str | None:
     return write_detail(**fields)
 
 
-def chain(
+def chain(  # noqa: PLR0913 - one parameter a column
     previous: bytes,
     seq: int,
     batch: int,

@@ -56,11 +56,11 @@ class RunFailure:
 class Interceptor:
     """Does nothing; override what is of interest."""
 
-    async def call_client(self, call: ClientCall, proceed: Proceed) -> Any:
+    async def call_client(self, call: ClientCall, proceed: Proceed) -> Any:  # noqa: ARG002 - for overriding
         """Around a call of a client."""
         return await proceed()
 
-    async def run_workflow(self, ctx: Context, proceed: Proceed) -> Any:
+    async def run_workflow(self, ctx: Context, proceed: Proceed) -> Any:  # noqa: ARG002 - for overriding
         """Around the workflow function.
 
         Replay:
@@ -69,7 +69,7 @@ class Interceptor:
         """
         return await proceed()
 
-    async def run_step(self, info: StepInfo, proceed: Proceed) -> Any:
+    async def run_step(self, info: StepInfo, proceed: Proceed) -> Any:  # noqa: ARG002 - for overriding
         """Around one attempt of a step."""
         return await proceed()
 

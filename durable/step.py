@@ -356,7 +356,7 @@ def step(
 ) -> Callable[[Callable[P, R]], StepDefinition[P, R]]: ...
 
 
-def step(
+def step(  # noqa: PLR0913 - one keyword an option, as users write them
     fn: Callable[..., Any] | None = None,
     /,
     *,

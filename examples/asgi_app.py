@@ -20,7 +20,7 @@ from runtime import Runtime
 
 
 @asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Runtime]]:
+async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Runtime]]:
     async with Runtime("sqlite:///orders.db", workflows=[order]) as runtime:
         yield {"runtime": runtime}
 

@@ -20,8 +20,8 @@ anyio
     Child scopes are kept in a set, so scopes are hashed by number. Cancellation is delivered again and again,
     by a callback that puts itself into the queue until its scope is left; a scope that waits for shielded
     work, outside of anyio's own shields, would keep the drain from ever ending. After a streak of deliveries
-    in one drain the callback is parked until the next. Threads are refused: anyio starts them behind the
-    loop's back.
+    in one drain the callback is parked until the next. The message of a cancellation names its scope by
+    number, not by address. Threads are refused: anyio starts them behind the loop's back.
 """
 
 from __future__ import annotations
@@ -193,6 +193,10 @@ def _deliver_cancellation(scope: Any, origin: Any) -> Any:
         return deliver(scope, origin)
     streak = loop.streaks.get(scope, 0) + 1
     loop.streaks[scope] = streak
+    if streak == 1 and (said := getattr(scope, "_cancel_reason", None)):
+        # anyio writes addresses into it, and code can read it. The beginning is how anyio knows its own.
+        _, separator, reason = said.partition("; reason: ")
+        scope._cancel_reason = f"Cancelled via cancel scope {hash(scope):x}{separator}{reason}"
     if streak > MAX_STREAK:
         loop.park(scope._deliver_cancellation, origin)
         return True

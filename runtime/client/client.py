@@ -6,7 +6,7 @@ import getpass
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from types import ModuleType, TracebackType
-from typing import Any, List, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from pydantic_core import from_json
 
@@ -137,7 +137,7 @@ class Client:
     def started(self, run_id: str) -> None:
         """Hear of a run that was started or attached to."""
 
-    def _call_context(self, first: object) -> tuple[List[Interceptor], str, str]:
+    def _call_context(self, first: object) -> tuple[Sequence[Interceptor], str, str]:
         definition = first.definition if isinstance(first, WorkflowCall) else first
         return self.interceptors, str(getattr(definition, "name", definition)), self.actor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic_core import from_json
@@ -64,7 +64,7 @@ class RunHandle(Generic[R]):
         self.workflow_id = workflow_id
         self.run_id = run_id
 
-    def _call_context(self, first: object) -> tuple[list[Interceptor], str, str]:
+    def _call_context(self, _first: object) -> tuple[Sequence[Interceptor], str, str]:
         return self._client.interceptors, self.workflow_id, self._client.actor
 
     def __repr__(self) -> str:

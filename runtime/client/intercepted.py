@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 class Caller(Protocol):
     """What the decorator must know of an object."""
 
-    def _call_context(self, first: object) -> tuple[list[Interceptor], str, str]:
+    def _call_context(self, first: object, /) -> tuple[Sequence[Interceptor], str, str]:
         """The interceptors, the target and the actor of a call, given its first argument."""
         ...
 

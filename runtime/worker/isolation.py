@@ -27,7 +27,7 @@ class _Remote:
     def info(self) -> StepInfo:
         return self._info
 
-    def beat(self, details: Any) -> None:
+    def beat(self, _details: Any) -> None:
         return None
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable.codec import Envelope, record_exception, value_codec
@@ -202,47 +203,18 @@ class StepRunner:
                 self._launch(execution)
 
     async def _attempt(self, execution: Execution) -> None:
-        definition = execution.command.definition
-        options = definition.options_
-        execution.started_at_us = now_us = self._clock.now_us()
+        """One attempt and what becomes of it."""
+        execution.started_at_us = self._clock.now_us()
         execution.timed_out = None
         execution.has_begun = True
         try:
-            if execution.cancel_requested:
-                self._report_cancelled(execution)
-                return
-            limit = execution.limit_us(now_us)
-            if limit is not None and limit[0] <= 0:  # the total, which other attempts or a long pause have used up
-                self._set_timed_out(execution, limit[1], to_us(options.total_timeout or 0))
-                raise self._timeout_error(execution)
-            args, kwargs = definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
-            if options.delivery == "at_most_once" or execution.losses:
-                await self._record_start(execution)
-            execution.running = running = RunningAttempt(execution, self)
-            current_step.set(running)
-            if options.transactional:
-                await self._in_transaction(execution, args, kwargs, limit)
-                return
-            if limit is not None:
-                seconds = limit[0] / MICROSECONDS
-                execution.wheel_key = self._wheel.add(seconds, lambda: self._time_out(execution, limit[1], limit[0]))
-            if options.heartbeat_timeout is not None:
-                self._watch_heartbeat(execution)
-            if self._interceptors:
-                around = chain(
-                    self._interceptors, "run_step", running.info(), lambda: self._call(execution, args, kwargs)
-                )
-                result = await around()
-            else:
-                result = await self._call(execution, args, kwargs)
-            plain = definition.result.encode(result)
-            payload = self._envelope.seal(plain, secret=definition.result.has_secrets)
+            fact = await self._execute(execution)
         except asyncio.CancelledError as error:
             self._interrupted(execution, error)
         except CompleteLater:
             self._hand_over(execution)
         except StoreUnavailableError as error:
-            if not options.transactional:
+            if not execution.command.definition.options_.transactional:
                 self._failed(execution, error)
             else:  # no attempt: nothing of it has happened
                 log.warning("the store is not available, trying again: %s", error.message)
@@ -250,21 +222,61 @@ class StepRunner:
         except BaseException as error:  # noqa: BLE001 - whatever a step raises is its outcome
             self._failed(execution, error)
         else:
-            if execution.attempt == 1:
-                detail = None
-            else:
-                detail = write_detail(attempts=execution.attempt)
-            self._report(execution, Fact(EventKind.STEP_COMPLETED, execution.command.number, definition.name, detail, payload))
+            if fact is not None:
+                self._report(execution, fact)
         finally:
-            if execution.wheel_key is not None:
-                self._wheel.discard(execution.wheel_key)
-                execution.wheel_key = None
-            execution.running = None
-            task, execution.task = execution.task, None
-            if task is not None:
-                self._tasks.discard(task)
-            if self._waiting:
-                self.launch_waiting()
+            self._release(execution)
+
+    async def _execute(self, execution: Execution) -> Fact | None:
+        """Decode, record the start where that is due, call within limits, encode. None: the outcome goes another way."""
+        if execution.cancel_requested:
+            self._report_cancelled(execution)
+            return None
+        definition = execution.command.definition
+        options = definition.options_
+        limit = execution.limit_us(execution.started_at_us)
+        if limit is not None and limit[0] <= 0:  # the total, which other attempts or a long pause have used up
+            self._set_timed_out(execution, limit[1], to_us(options.total_timeout or 0))
+            raise self._timeout_error(execution)
+        args, kwargs = definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
+        if options.delivery == "at_most_once" or execution.losses:
+            await self._record_start(execution)
+        execution.running = running = RunningAttempt(execution, self)
+        current_step.set(running)
+        if options.transactional:
+            await self._in_transaction(execution, args, kwargs, limit)
+            return None
+        if limit is not None:
+            limit_us, which = limit
+            on_time = partial(self._time_out, execution, which, limit_us)
+            execution.wheel_key = self._wheel.add(limit_us / MICROSECONDS, on_time)
+        if options.heartbeat_timeout is not None:
+            self._watch_heartbeat(execution)
+        if self._interceptors:
+            around = chain(self._interceptors, "run_step", running.info(), lambda: self._call(execution, args, kwargs))
+            result = await around()
+        else:
+            result = await self._call(execution, args, kwargs)
+        return self._completion(execution, result)
+
+    def _completion(self, execution: Execution, result: Any) -> Fact:
+        """The outcome of a step that returned."""
+        definition = execution.command.definition
+        payload = self._envelope.seal(definition.result.encode(result), secret=definition.result.has_secrets)
+        detail = None if execution.attempt == 1 else write_detail(attempts=execution.attempt)
+        return Fact(EventKind.STEP_COMPLETED, execution.command.number, definition.name, detail, payload)
+
+    def _release(self, execution: Execution) -> None:
+        """Give back the slot and the timer of an attempt that is over."""
+        if execution.wheel_key is not None:
+            self._wheel.discard(execution.wheel_key)
+            execution.wheel_key = None
+        execution.running = None
+        task, execution.task = execution.task, None
+        if task is not None:
+            self._tasks.discard(task)
+        if self._waiting:
+            self.launch_waiting()
 
     async def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         definition = execution.command.definition
@@ -294,10 +306,7 @@ class StepRunner:
             async with self._host.transaction(execution, seconds) as transaction:
                 execution.connection = transaction.connection
                 result = await self._call(execution, args, kwargs)
-                plain = definition.result.encode(result)
-                payload = self._envelope.seal(plain, secret=definition.result.has_secrets)
-                detail = write_detail(attempts=execution.attempt) if execution.attempt > 1 else None
-                fact = Fact(EventKind.STEP_COMPLETED, execution.command.number, definition.name, detail, payload)
+                fact = self._completion(execution, result)
                 transaction.complete(InboxRow(row.workflow_id, row.run_id, None, fact, self._clock.now_us()))
         except ConflictError:
             log.warning("step %s of run %s is not wanted any more; nothing was written", definition.name, row.run_id)

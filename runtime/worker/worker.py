@@ -52,7 +52,7 @@ class Worker:
         clock: for tests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword an option, as users write them
         self,
         url: str | Store | None = None,
         *,

@@ -229,6 +229,25 @@ def test_scopes_are_hashed_by_number_for_all_their_life():
     assert run(body()) == (2, 2, 2)
 
 
+def test_message_of_a_cancellation_is_the_same_in_every_run():
+    async def body():
+        said = []
+        with anyio.CancelScope() as scope:
+            scope.cancel(reason="enough")
+            try:
+                await never()
+            except asyncio.CancelledError as error:
+                said.append(str(error))
+                raise
+        return said[0], scope.cancelled_caught
+
+    first, again = SimulatedRun(salt=3), SimulatedRun(salt=3)
+    kept = [first.run(body()), again.run(body())]  # both at once, so at different addresses
+    assert kept[0] == kept[1]
+    assert kept[0][0].endswith("; reason: enough")
+    assert kept[0][1]
+
+
 def test_numbers_are_forgotten_with_their_scopes():
     async def body():
         for _ in range(10):

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 
@@ -88,6 +89,36 @@ def test_cleanup_that_waits_is_left_where_it_waits(simulated):
     assert simulated.loop.evict() == 0
     assert seen == ["first"]
     assert simulated.commands == []
+
+
+def test_cleanup_of_inner_coroutines_leaves_nothing_to_the_garbage_collector(simulated, monkeypatch):
+    seen = []
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+
+    async def inner():
+        try:
+            try:
+                await never()
+            finally:
+                await asyncio.sleep(10)
+        finally:
+            seen.append("inner")
+            await asyncio.sleep(10)
+
+    async def body():
+        try:
+            await inner()
+        finally:
+            seen.append("body")
+            await inner()
+
+    simulated.spawn(body())
+    simulated.drain()
+    assert simulated.loop.evict() == 0
+    assert seen == ["inner", "body", "inner"]
+    gc.collect()
+    assert ignored == []
 
 
 @pytest.mark.parametrize("swallowed", [asyncio.CancelledError, GeneratorExit, BaseException])

@@ -80,7 +80,7 @@ def diverging() -> Any:
 def blocking() -> Any:
     @workflow(name="subject", version="blocking")
     async def definition(ctx: Context) -> list[Any]:
-        first = await ctx.step(work, "first")
+        await ctx.step(work, "first")
         value = await ctx.wait_signal(go)
         while True:
             value += 1

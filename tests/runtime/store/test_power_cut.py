@@ -17,9 +17,9 @@ from typing import Any
 import apsw
 import pytest
 from conformance.build import COMPLETED, STARTED, T0, ended, message, new_run
+from power_disk import Disk, Entry, after_power_cut
 
 from durable.history import Fact, Recorder, verify_chain
-from power_disk import Disk, Entry, after_power_cut
 from runtime.store.row import RunChange, RunFilter, Turn
 from runtime.store.sqlite import SqliteStore
 from runtime.store.sqlite.connection import _WRITER

@@ -265,3 +265,14 @@ async def test_sign_is_readable_by_people(folder):
     assert len(beat) == 20
     assert WorkerRow(**json.loads(text)["worker"]).pid == 1
     lease.remove()
+
+
+async def test_forked_child_lets_go_and_leaves_the_file_to_its_parent(folder):
+    lease = make_lease(folder)
+    lease_module._forsake_all()
+    assert [(sign.is_alive, sign.is_held) for sign in read_signs(folder)] == [(False, False)]
+    await lease.end()
+    assert not lease.is_fresh()
+    assert len(read_signs(folder)) == 1
+    lease._stop.set()
+    lease._heart.join()

@@ -1,5 +1,7 @@
 """How commits of other processes are noticed."""
 
+import sqlite3
+
 import pytest
 from conformance.build import STARTED, begin, message, new_run
 from store_until import until
@@ -56,3 +58,21 @@ async def test_nobody_looks_while_the_writer_is_busy(sqlite):
     writer = sqlite._parts.writer
     with writer._mutex:
         assert not writer.has_news()
+
+
+async def test_there_is_no_news_without_a_connection(sqlite):
+    writer = sqlite._parts.writer
+    writer._disconnect()
+    assert not writer.has_news()
+
+
+async def test_fault_while_looking_is_left_to_the_next_write(sqlite, monkeypatch):
+    writer = sqlite._parts.writer
+    monkeypatch.setattr(writer._session, "read_version", _fail)
+    assert not writer.has_news()
+    monkeypatch.undo()
+    assert (await sqlite.start(new_run())).created
+
+
+def _fail() -> int:
+    raise sqlite3.OperationalError("disk I/O error")

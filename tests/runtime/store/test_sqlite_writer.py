@@ -17,6 +17,7 @@ from durable.history import Fact, verify_chain
 from runtime.store.row import RunChange, RunFilter
 from runtime.store.sqlite import SqliteStore, writer
 from runtime.store.sqlite.checkpoint import Checkpointer
+from runtime.store.sqlite.job import Commit
 
 pytestmark = pytest.mark.anyio
 
@@ -352,3 +353,21 @@ async def test_calls_that_change_nothing_are_no_commits(sqlite, commits):
     assert await sqlite.claim("worker", ["order"], ["default"], 10, 10**16) == []
     assert await sqlite.take_over(0) == 0
     assert len(commits) == before
+
+
+# -- the end ----------------------------------------------------------------------------------------------
+
+
+def test_writer_ends_when_the_event_loop_is_gone(path):
+    async def open_only() -> SqliteStore:
+        store = SqliteStore(path)
+        await store.open()
+        return store
+
+    store = asyncio.run(open_only())
+    writer_thread = store._parts.writer._thread
+    store._parts.writer.submit(Commit([], lambda outcomes: None))
+    writer_thread.join(timeout=20)
+    assert not writer_thread.is_alive()
+    store._parts.checkpointer.stop()
+    store._parts.writer.stop()
