@@ -172,7 +172,7 @@ class Ending:
             run.issue(CancelRun(None, None, write_detail(reason=run.cancel_reason)))
         else:
             run.status = RunStatus.FAILED
-            run.failure_text = summarize_exception(error)
+            run.failure_text = type(error).__name__ if run.envelope.encrypts else summarize_exception(error)
             run.issue(FailRun(None, None, None, run.record(error)))
         run.close_tasks()
         return False

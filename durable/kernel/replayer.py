@@ -418,8 +418,15 @@ class Replayer:
                 self._reseed(event.details)
                 self.attempt = int(event.details.get("attempt", self.attempt))
             case EventKind.RUN_TERMINATED:
-                self.status = RunStatus.TERMINATED
-                self.evict()
+                self._terminate()
+
+    def _terminate(self) -> None:
+        """End without the code. A rollback that was under way counts as failed, so that it can be resumed."""
+        self.status = RunStatus.TERMINATED
+        if self.rollback is RollbackStatus.RUNNING:
+            self.rollback = RollbackStatus.FAILED
+        self.open.clear()
+        self.close_tasks()
 
     def _start(self, event: Event) -> None:
         detail = event.details

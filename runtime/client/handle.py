@@ -504,6 +504,7 @@ def _remote(
     plain = client.envelope.open(record or "null") if sealed else record or "null"
     cause = rebuild_exception(plain, modules=client.modules)
     if isinstance(cause, (CallerError, wrap)):
+        cause.__dict__.pop("__notes__", None)  # where the worker's machine raised it helps no caller
         return cause
     if isinstance(cause, ReadOnlyError):
         text = cause.message

@@ -42,6 +42,10 @@ async def _find(
     client: Client, workflow_id: str, run_id: str | None, key: str | None, kind: str | None
 ) -> QuestionRow:
     rows = [row for row in await client.store.questions(workflow_id) if run_id in (None, row.run_id)]
+    answered = await _answered(client, rows)
+    if key is not None and any(row.key == key and (row.run_id, row.command) in answered for row in rows):
+        raise QuestionNotFoundError(f"question {key!r} of {workflow_id!r} has its answer already; a worker will take it")
+    rows = [row for row in rows if (row.run_id, row.command) not in answered]
     wanted = [row for row in rows if (row.key == key if key is not None else kind in (None, row.kind))]
     if len(wanted) == 1:
         return wanted[0]
@@ -51,6 +55,16 @@ async def _find(
         what = f"no question {key!r}" if key is not None else f"no open {kind or 'question'}"
         raise QuestionNotFoundError(f"{workflow_id!r} has {what} (open: {asked})")
     raise QuestionNotFoundError(f"{workflow_id!r} asks several questions: name one by its key (open: {asked})")
+
+
+async def _answered(client: Client, rows: list[QuestionRow]) -> set[tuple[str, int | None]]:
+    """Which of these questions have an answer that their run has not taken yet."""
+    return {
+        (run_id, message.fact.command)
+        for run_id in {row.run_id for row in rows}
+        for message in await client.store.read_inbox(run_id)
+        if message.fact.kind == EventKind.QUESTION_ANSWERED
+    }
 
 
 async def _deliver(client: Client, question: QuestionRow, value: Any, by: str | None) -> None:

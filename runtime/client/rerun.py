@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.codec import Envelope
-from durable.errors import RunNotRetriableError
+from durable.codec import Envelope, record_exception
+from durable.errors import RunNotRetriableError, StepInDoubtError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import FACTS, Event, EventKind, Fact, Recorder, merge_details, split_batches, write_detail
 from runtime.identifier import new_run_id
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runtime.client.client import Client
 
 _RETRIABLE: Final = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TERMINATED})
+_STEP_OUTCOMES: Final = frozenset({EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED})
 _NOT_AGAIN: Final = frozenset(
     {
         EventKind.RUN_STARTED,
@@ -58,7 +59,9 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
     if row.rollback is RollbackStatus.COMPLETED or not history:
         new = _from_start(row, history, now_us, client.actor, inline)
     else:
-        new = _from_prefix(row, history, now_us, client.actor, inline)
+        attempts = await client.store.read_attempts(row.run_id)
+        begun = frozenset(attempt.command for attempt in attempts)
+        new = _from_prefix(row, history, now_us, client.actor, inline, begun)
     outcome = await client.store.start(new)
     if not outcome.created:
         raise RunNotRetriableError(f"{row.workflow_id!r} was retried already by run {outcome.run.run_id}")
@@ -76,6 +79,10 @@ class _Inline:
         if payload is None or '"blob"' not in payload[:20]:
             return payload
         return self._envelope.seal(self._envelope.open(payload, self._blobs))
+
+    def seal(self, plain: str) -> str:
+        """A payload of plain JSON."""
+        return self._envelope.seal(plain)
 
 
 def check_rollback(row: RunRow) -> None:
@@ -100,9 +107,12 @@ def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str, 
     return _new_run(row, run_id, run_id, now_us, actor, start, (), (), _attributes(history[:1]))
 
 
-def _from_prefix(row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline) -> NewRun:
+def _from_prefix(
+    row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline, begun: frozenset[int]
+) -> NewRun:
     batches = list(split_batches(history))
     cut = _cut(batches)
+    _check_once(row, [event for batch in batches[cut:] for event in batch], begun)
     if cut == 0:
         first = history[0]
         detail = merge_details(first.detail, write_detail(retry_of=row.run_id, attempt=_attempt(history) + 1))
@@ -110,12 +120,14 @@ def _from_prefix(row: RunRow, history: Sequence[Event], now_us: int, actor: str,
         return _new_run(row, new_run_id(), row.origin_id, now_us, actor, start, (), (), _attributes(history[:1]))
     prefix = [event for batch in batches[:cut] for event in batch]
     known = {event.command for event in prefix if event.command is not None}
+    once = {event.command for event in prefix if _is_once(event)}
     facts = [
         Fact(e.kind, e.command, e.name, e.detail, inline(e.payload), e.actor)
         for batch in batches[cut:]
         for e in batch
-        if e.kind in FACTS and e.kind not in _NOT_AGAIN and (e.command is None or e.command in known)
+        if e.kind in FACTS and (e.command is None or e.command in known) and (e.kind not in _NOT_AGAIN or e.command in once)
     ]
+    facts += _doubts(once - {event.command for event in history if event.kind in _STEP_OUTCOMES}, begun, inline)
     run_id = new_run_id()
     recorder = Recorder(prefix[-1])
     recorder.begin_batch(now_us)
@@ -138,6 +150,32 @@ def _attributes(history: Sequence[Event]) -> dict[str, Any]:
         if event.kind in (EventKind.RUN_STARTED, EventKind.ATTRIBUTES_SET):
             attributes.update(event.details.get("attributes", {}))
     return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _is_once(event: Event) -> bool:
+    """Whether an event schedules an at-most-once step."""
+    options = event.details.get("options") or {} if event.kind == EventKind.STEP_SCHEDULED else {}
+    return bool(options.get("delivery") == "at_most_once")
+
+
+def _check_once(row: RunRow, dropped: Sequence[Event], begun: frozenset[int]) -> None:
+    """Refuse a cut that would forget an at-most-once step which may have run."""
+    for event in dropped:
+        if _is_once(event) and event.command in begun:
+            raise RunNotRetriableError(
+                f"{row.workflow_id!r} cannot be retried: step {event.name!r} runs at most once, may have run, and lies after "
+                "the point from which the run would go on; start a new run instead"
+            )
+
+
+def _doubts(once: set[int | None], begun: frozenset[int], inline: _Inline) -> list[Fact]:
+    """The outcome of at-most-once steps that had begun and have none: it stays unknown."""
+    error = StepInDoubtError("the step was started by the run before and its outcome is unknown; it is not run again")
+    payload = inline.seal(record_exception(error))
+    return [
+        Fact(EventKind.STEP_FAILED, command, payload=payload)
+        for command in sorted(command for command in once if command is not None and command in begun)
+    ]
 
 
 def _cut(batches: Sequence[Sequence[Event]]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from durable.errors import ConflictError, RunClosedError
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, Recorder, write_detail
 from runtime.store.protocol import CommitOutcome
 from runtime.store.row import InboxRow, NewRun, RunChange, RunRow, Turn
@@ -53,7 +53,8 @@ def _termination(
         detail = write_detail(error="terminated", reason=reason)
         fact = Fact(EventKind.CHILD_FAILED, row.parent_command, row.workflow, detail, None, actor)
         report.append(InboxRow(parent, row.parent_run_id, None, fact, now_us))
-    change = RunChange(RunStatus.TERMINATED, row.rollback, reason=reason or None, release=True, closed_at_us=now_us)
+    rollback = RollbackStatus.FAILED if row.rollback is RollbackStatus.RUNNING else row.rollback
+    change = RunChange(RunStatus.TERMINATED, rollback, reason=reason or None, release=True, closed_at_us=now_us)
     return Turn(
         row.run_id, row.workflow_id, row.seq, None, [event], change, inbox=report, close_children=children, fence=True,
         new_runs=[replacement] if replacement is not None else (),

@@ -38,6 +38,19 @@ PARENT_ENDED: Final = "its parent ended"
 """Why a run was terminated or asked to cancel when nobody did it by hand."""
 
 
+WORDS: Final[dict[str, str]] = {
+    EventKind.RUN_STARTED: "start",
+    EventKind.SIGNAL_RECEIVED: "signal",
+    EventKind.UPDATE_ACCEPTED: "update",
+    EventKind.CANCEL_REQUESTED: "cancellation",
+    EventKind.RUN_PAUSED: "pause",
+    EventKind.RUN_RESUMED: "resume",
+    EventKind.QUESTION_ANSWERED: "answer",
+    EventKind.ROLLBACK_REQUESTED: "rollback",
+}
+"""How people call what they send."""
+
+
 def accepts(status: RunStatus, rollback: RollbackStatus, kind: str) -> bool:
     """Whether a run takes a fact: an open one every fact; a closed one the order to roll back once more where
     that failed, and while it does so the outcomes of its compensations."""

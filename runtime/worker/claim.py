@@ -29,11 +29,37 @@ class Claims:
         self._wake_at_us: int | None = None
         self._is_stopped = False
         self._moved: set[str] | None = None
+        self._others_wrote = False
 
     def changed(self, change: Change) -> None:
         """The store's listener."""
         if change.ready:
             self.poll()
+        if change.closed is None:
+            self._others_wrote = True
+            return
+        for run_id in change.closed:
+            held = self._engine.held.get(run_id)
+            if held is not None and held.executions:
+                self._engine.spawn(self._check(held))
+
+    async def check(self) -> None:
+        """Notice what other processes took or terminated while steps of it run here; to be called now and then."""
+        if self._others_wrote:
+            self._others_wrote = False
+            for held in list(self._engine.held.values()):
+                if held.executions:
+                    await self._check(held)
+
+    async def _check(self, held: HeldRun) -> None:
+        engine = self._engine
+        try:
+            row = await engine.store.get_run_by_id(held.row.run_id)
+        except StoreUnavailableError:
+            self._others_wrote = True
+            return
+        if row is None or (row.epoch > held.epoch and row.owner != engine.worker_id):
+            engine.lose(held)
 
     def stop(self) -> None:
         """Take no more runs."""

@@ -268,7 +268,7 @@ class Engine:
 
     def _keep_aside(self, held: HeldRun) -> _Pending:
         """Keep outcomes of steps as inbox rows, because the run must not take them now; release it once nothing is in flight."""
-        held.is_busy = True
+        held.is_busy, held.wants_turn = True, False
         row, now_us, change = held.row, self.clock.now_us(), held.set_aside
         assert change is not None
         rows = [InboxRow(row.workflow_id, row.run_id, None, fact, now_us) for fact in held.facts]

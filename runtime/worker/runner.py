@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
-from durable.errors import ConflictError, StepCancelledError, StepTimeoutError, StoreUnavailableError
+from durable.errors import ConflictError, StepCancelledError, StepError, StepTimeoutError, StoreUnavailableError
 from durable.history import EventKind, Fact, write_detail
 from durable.interceptor import Interceptor, chain
 from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
@@ -365,13 +365,17 @@ class StepRunner:
                 execution.timed_out = f"total_timeout of {format_duration(total - execution.first_at_us)}"
                 error = self._timeout_error(execution)
         record = record_exception(error)
+        if self._envelope.encrypts:  # attempts are kept in the clear, so that anybody can see them
+            kept = record_exception(StepError(type(error).__name__, step=execution.command.name or ""))
+        else:
+            kept = record
         if next_at_us is None:
             detail = write_detail(attempts=attempt) if attempt > 1 else None
             payload = self._envelope.seal(record)
             self._report(execution, Fact(EventKind.STEP_FAILED, execution.command.number, execution.command.name, detail, payload))
             return
         outcome = AttemptOutcome.TIMED_OUT if execution.timed_out else AttemptOutcome.FAILED
-        row = self._row(execution, outcome, next_at_us, record)
+        row = self._row(execution, outcome, next_at_us, kept)
         execution.last_error = error
         execution.attempt = attempt + 1
         execution.was_started = False

@@ -158,6 +158,7 @@ class Worker:
                     engine.runner.launch_waiting()
                 if await self.store.take_over(self._clock.now_us()):
                     engine.claims.poll()
+                await engine.claims.check()
             except StoreUnavailableError as error:
                 log.warning("the store is not available, trying again: %s", error.message)
             await asyncio.sleep(interval)

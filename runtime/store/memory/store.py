@@ -38,7 +38,7 @@ from runtime.store.row import (
     UpdateRow,
     WorkerRow,
 )
-from runtime.store.rule import accepts
+from runtime.store.rule import WORDS, accepts
 
 _LONG_AGO: Final = 0
 """A time that every clock has passed: what is due since then is due now."""
@@ -342,7 +342,7 @@ def _check_receipt(receipt: Receipt, message: InboxRow, run: KeptRun | None) -> 
     if receipt is Receipt.CLOSED:
         row = run.row
         raise RunClosedError(
-            f"run {row.run_id} of {row.workflow_id!r} is {row.status} and takes no {message.fact.kind}",
+            f"run {row.run_id} of {row.workflow_id!r} is {row.status} and takes no {WORDS.get(message.fact.kind, 'outcome')}",
             workflow_id=row.workflow_id,
             run_id=row.run_id,
             status=str(row.status),

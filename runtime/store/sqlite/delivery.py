@@ -12,7 +12,7 @@ from typing import Final
 from durable.errors import RunClosedError, RunNotFoundError
 from durable.handle import RunStatus
 from runtime.store.row import InboxRow, RunRow, UpdateRow
-from runtime.store.rule import DELAY_BREAKERS, STEP_OUTCOMES, accepts, blob_of, is_kept_for_successor, wakes
+from runtime.store.rule import DELAY_BREAKERS, STEP_OUTCOMES, WORDS, accepts, blob_of, is_kept_for_successor, wakes
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import load
@@ -114,7 +114,7 @@ def check_receipt(receipt: Receipt, message: InboxRow, run: Run | None) -> None:
         )
     if receipt is Receipt.CLOSED:
         raise RunClosedError(
-            f"run {run.run_id} of {run.workflow_id!r} is {run.status} and takes no {message.fact.kind}",
+            f"run {run.run_id} of {run.workflow_id!r} is {run.status} and takes no {WORDS.get(message.fact.kind, 'outcome')}",
             workflow_id=run.workflow_id,
             run_id=run.run_id,
             status=str(run.status),

@@ -462,6 +462,37 @@ async def test_terminate_runs_no_user_code(open_runtime):
     assert trace == []
 
 
+events: dict[str, asyncio.Event] = {}
+
+
+@step
+async def work_for_ever() -> None:
+    events["begun"].set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        events["told"].set()
+
+
+@workflow
+async def busy(ctx: Context) -> None:
+    await ctx.step(work_for_ever)
+
+
+@pytest.mark.parametrize("by", ["this process", "another client"])
+async def test_terminate_stops_the_steps_in_flight(open_runtime, open_client, by):
+    """Semantics 5: after terminate no user code goes on either: a step in flight is cancelled."""
+    events.update(begun=asyncio.Event(), told=asyncio.Event())
+    async with open_runtime(busy) as rt, open_client() as client:
+        run = await rt.start(busy.options(id="x"))
+        async with asyncio.timeout(30):
+            await events["begun"].wait()
+            await (run if by == "this process" else client.get("x")).terminate()
+            await events["told"].wait()
+        with pytest.raises(RunTerminatedError):
+            await run.result(timeout=30)
+
+
 async def test_cancel_runs_finally(open_runtime):
     """Semantics 5: cancel runs ``finally``, which may await steps."""
     trace.clear()

@@ -230,6 +230,7 @@ async def test_forked_child_does_not_keep_a_dead_worker_alive(sqlite, path):
         try:
             process.kill()
             process.wait()
+            await until(lambda: not any(sign.is_held for sign in read_signs(folder_of(path))))
             assert await sqlite.workers() == []
         finally:
             os.kill(child, signal.SIGKILL)
