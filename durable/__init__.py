@@ -12,7 +12,7 @@ Where things are:
 """
 
 from durable.codec import PayloadCodec, Secret
-from durable.context import ContinueAsNew, Context
+from durable.context import Context, ContinueAsNew
 from durable.errors import (
     ApprovalRejectedError,
     ChildCancelledError,

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 from durable.commands import (
-    AskQuestion,
     MarkPatch,
     PublishValue,
     ScheduleStep,
@@ -32,8 +31,8 @@ from durable.kernel.child import ChildHandle, ExternalRun, start_child
 from durable.kernel.mailbox import Handler
 from durable.kernel.operation import Operation, Waiter
 from durable.kernel.people import APPROVAL, Decision, Verdict, ask
-from durable.kernel.scope import SagaScope, register_compensation, roll_back
 from durable.kernel.runlog import RunLogger
+from durable.kernel.scope import SagaScope, register_compensation, roll_back
 from durable.messages import Message, Signal
 from durable.saga import current_scope
 from durable.step import as_step
@@ -54,7 +53,7 @@ StepCall = Operation
 _UNSET: Any = object()
 
 
-class ContinueAsNew(BaseException):  # noqa: N818 - it unwinds the workflow, it is no error
+class ContinueAsNew(BaseException):
     """Raised by ``ctx.continue_as_new`` to leave the function; the kernel goes on whether or not it is caught."""
 
 
@@ -137,9 +136,7 @@ class Context:
     # -- steps --------------------------------------------------------------------------------------------
 
     @overload
-    def step(
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> StepCall[R]: ...
+    def step(self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[R]: ...
     @overload
     def step(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[R]: ...
 
@@ -181,9 +178,7 @@ class Context:
 
     # -- children -----------------------------------------------------------------------------------------
 
-    def child_workflow(
-        self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> StepCall[R]:
+    def child_workflow(self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> StepCall[R]:
         """Run a child workflow and return its result.
 
         Raises:
@@ -192,9 +187,7 @@ class Context:
         """
         return Operation(self._run, wf.name, lambda: start_child(self._run, wf, args, kwargs))
 
-    async def start_child(
-        self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> ChildHandle[R]:
+    async def start_child(self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ChildHandle[R]:
         """Start a child workflow and return its handle: await it for the result, signal or cancel it."""
         return ChildHandle(self._run, start_child(self._run, wf, args, kwargs))
 
@@ -508,7 +501,7 @@ class Context:
         """An append-only output that others read with ``run.stream(name)``."""
         return Stream(self._run, name)
 
-    def set_attributes(self, **attributes: str | int | float | bool | None) -> None:
+    def set_attributes(self, **attributes: str | float | bool | None) -> None:
         """Set searchable fields of the run; None removes one.
 
         Raises:

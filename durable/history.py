@@ -202,7 +202,7 @@ def merge_details(*details: str | None) -> str | None:
     return write_detail(**fields)
 
 
-def chain(  # noqa: PLR0913 - one parameter a column
+def chain(
     previous: bytes,
     seq: int,
     batch: int,
@@ -256,9 +256,7 @@ class Recorder:
     ) -> Event:
         """The next event of the open batch."""
         self.seq = seq = self.seq + 1
-        self.hash = digest = chain(
-            self.hash, seq, self.batch, kind, self.at_us, actor, command, name, detail, payload
-        )
+        self.hash = digest = chain(self.hash, seq, self.batch, kind, self.at_us, actor, command, name, detail, payload)
         return Event(seq, self.batch, kind, self.at_us, actor, command, name, detail, payload, digest)
 
 

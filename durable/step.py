@@ -100,14 +100,18 @@ class RetryPolicy:
             "backoff": self.backoff,
             "max_interval": to_us(self.max_interval) / MICROSECONDS,
             "jitter": self.jitter,
-            "non_retryable": [e if isinstance(e, str) else f"{e.__module__}.{e.__qualname__}" for e in self.non_retryable],
+            "non_retryable": [
+                e if isinstance(e, str) else f"{e.__module__}.{e.__qualname__}" for e in self.non_retryable
+            ],
         }
 
 
 def _is_kind(error: BaseException, entry: type[BaseException] | str) -> bool:
     if isinstance(entry, type):
         return isinstance(error, entry)
-    return any(entry in (cls.__name__, cls.__qualname__, f"{cls.__module__}.{cls.__qualname__}") for cls in type(error).__mro__)
+    return any(
+        entry in (cls.__name__, cls.__qualname__, f"{cls.__module__}.{cls.__qualname__}") for cls in type(error).__mro__
+    )
 
 
 ONCE: Final = RetryPolicy(max_attempts=1)
@@ -146,7 +150,9 @@ class StepOptions:
         if self.delivery == "at_most_once" and self.retry is not None and self.retry.max_attempts != 1:
             raise DefinitionError("an at_most_once step has one attempt; remove retry= or set max_attempts=1")
         if self.transactional and (self.delivery != "at_least_once" or self.isolation == "process"):
-            raise DefinitionError("a transactional step runs in a thread, exactly once; remove delivery= and isolation=")
+            raise DefinitionError(
+                "a transactional step runs in a thread, exactly once; remove delivery= and isolation="
+            )
         if self.transactional and self.queue is not None:
             raise DefinitionError("a transactional step runs where its run is; remove queue=")
         if self.compensate is not None and not callable(self.compensate):
@@ -253,7 +259,7 @@ class StepDefinition(Generic[P, R]):
                 f"write: await ctx.step({self.name}, ...)",
                 operation=self.name,
             )
-        return cast(R, self.fn(*args, **kwargs))
+        return cast("R", self.fn(*args, **kwargs))
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         if instance is None:

@@ -1,6 +1,6 @@
 """A loop in the manner of an agent: think, act, and ask a person when unsure. The thinking here is a table.
 
-    durable run examples/agent.py --input goal="book a table"
+durable run examples/agent.py --input goal="book a table"
 """
 
 from typing import Literal

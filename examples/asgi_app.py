@@ -1,9 +1,9 @@
 """A web application with a runtime inside: workflows start from requests and go on after a restart.
 
-    pip install starlette uvicorn
-    uvicorn --app-dir examples asgi_app:app
-    curl -X POST localhost:8000/orders/acme
-    curl localhost:8000/orders/acme
+pip install starlette uvicorn
+uvicorn --app-dir examples asgi_app:app
+curl -X POST localhost:8000/orders/acme
+curl localhost:8000/orders/acme
 """
 
 from collections.abc import AsyncIterator

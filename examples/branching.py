@@ -1,6 +1,6 @@
 """Branches, loops and errors are plain Python.
 
-    durable run examples/branching.py --input amount=1200
+durable run examples/branching.py --input amount=1200
 """
 
 from durable import Context, StepError, step, workflow

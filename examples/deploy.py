@@ -1,7 +1,7 @@
 """A deployment that asks for approval, and undoes what it did when it fails or is rejected.
 
-    durable run examples/deploy.py --input version=v1 --id deploy-v1
-    durable approve deploy-v1 --comment "go"          # from another terminal, if it is not asked on this one
+durable run examples/deploy.py --input version=v1 --id deploy-v1
+durable approve deploy-v1 --comment "go"          # from another terminal, if it is not asked on this one
 """
 
 from datetime import timedelta

@@ -1,6 +1,6 @@
 """Fan-out with anyio: at most four pages at once, and none may take longer than five seconds.
 
-    durable run examples/fanout.py --input pages=12
+durable run examples/fanout.py --input pages=12
 """
 
 import anyio

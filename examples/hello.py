@@ -1,6 +1,6 @@
 """The smallest workflow.
 
-    durable run examples/hello.py --input name=world
+durable run examples/hello.py --input name=world
 """
 
 from durable import Context, step, workflow

@@ -1,8 +1,8 @@
 """A reminder that sleeps for days, and can be snoozed or stopped by signals meanwhile.
 
-    durable start examples/reminder.py --input text="water the plants" --input days=30 --id plants
-    durable worker examples/reminder.py
-    durable signal plants snooze 7
+durable start examples/reminder.py --input text="water the plants" --input days=30 --id plants
+durable worker examples/reminder.py
+durable signal plants snooze 7
 """
 
 from datetime import timedelta

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 
 from durable.duration import MICROSECONDS
 
-
 TRUSTED_SECONDS: Final = 5.0
 """How long the event loop's clock is trusted to run with the host's."""
 

@@ -33,7 +33,9 @@ def start_child(
     payload, digest = run.seal(plain, arguments.has_secrets)
     number = run.next_number()
     options = definition.start_options
-    workflow_id = options.id if options.id is not None else f"{run.identity.workflow_id}/{run.identity.run_id[-8:]}.{number}"
+    workflow_id = (
+        options.id if options.id is not None else f"{run.identity.workflow_id}/{run.identity.run_id[-8:]}.{number}"
+    )
     run_id = run.new_id()
     detail = write_detail(
         workflow_id=workflow_id,

@@ -129,7 +129,7 @@ def _all_tasks_body(loop: Any = None) -> Any:
     return durable_all_tasks(loop)
 
 
-async def _wait_for_body(fut: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - the stock signature
+async def _wait_for_body(fut: Any, timeout: Any) -> Any:
     return await durable_wait_for(fut, timeout)
 
 
@@ -150,7 +150,7 @@ def durable_all_tasks(loop: Any) -> Any:
     return _stock["all_tasks"](loop)
 
 
-async def durable_wait_for(fut: Any, timeout: float | None) -> Any:  # noqa: ASYNC109 - as above
+async def durable_wait_for(fut: Any, timeout: float | None) -> Any:
     """Stand in for ``asyncio.wait_for`` of Python 3.11: the way of Python 3.12."""
     loop = _kernel_loop()
     if loop is None:

@@ -90,7 +90,9 @@ class Ending:
             self._continue()
             return False
         if self.stage is Stage.RUNNING:
-            returned = run.failure is None and run.root is not None and not run.root.cancelled() and not run.root.exception()
+            returned = (
+                run.failure is None and run.root is not None and not run.root.cancelled() and not run.root.exception()
+            )
             self.stage = Stage.HANDLERS if returned else Stage.LEFTOVER
         if self.stage is Stage.HANDLERS:
             if run.failure is None and run.definition.on_unfinished == "wait" and run.mailbox.running:

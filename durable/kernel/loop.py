@@ -46,7 +46,7 @@ _COLLECTED: Final = ("was never retrieved", "was destroyed but it is pending!")
 """How the complaints end that asyncio makes when the garbage collector finds something."""
 
 
-class _Halt(BaseException):  # noqa: N818 - it ends a drain and is no error
+class _Halt(BaseException):
     """Raised in a callback of the kernel's own to end the drain."""
 
 
@@ -389,9 +389,7 @@ class KernelLoop(ClosedOutside):
             except DISCARDING:
                 raise
             except BaseException as error:  # noqa: BLE001 - it fails the run as any callback does
-                self._host.callback_failed(
-                    {"message": "exception in the exception handler", "exception": error}
-                )
+                self._host.callback_failed({"message": "exception in the exception handler", "exception": error})
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Fail the run for an exception in a callback (L8); note everything else."""

@@ -188,7 +188,9 @@ class Mailbox:
         call = object()
         self.delivered[call] = signal
         # In a context of its own: that of whoever delivers, or of the worker, is not the handler's.
-        self._replayer.loop.call_soon(self._call, call, handler.fn, arguments, signal.name, context=contextvars.Context())
+        self._replayer.loop.call_soon(
+            self._call, call, handler.fn, arguments, signal.name, context=contextvars.Context()
+        )
 
     def _call(self, call: object, fn: Callable[..., Any], arguments: tuple[Any, ...], name: str) -> None:
         del self.delivered[call]
@@ -229,7 +231,9 @@ class Mailbox:
                 with self._replayer.read_only("the validator"):
                     handler.validate(*((value,) if handler.message.type is not None else ()))
         except DecodeError as error:
-            rejection = MessageRejectedError(f"update {name!r} does not fit its schema: {error.message}", path=error.path)
+            rejection = MessageRejectedError(
+                f"update {name!r} does not fit its schema: {error.message}", path=error.path
+            )
             return Rejection(update_id, name, record_exception(rejection))
         except Exception as error:  # noqa: BLE001 - whatever a validator raises refuses the update
             if not isinstance(error, UnknownMessageError | ReadOnlyError | MessageRejectedError):

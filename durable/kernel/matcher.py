@@ -125,7 +125,11 @@ def coroutine_place(coroutine: Any, machine: Sequence[str] = ("durable", "asynci
     """``file:line in function`` of the innermost coroutine in an await chain that is not the machine's, or ''."""
     place = ""
     while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None) or getattr(coroutine, "gi_frame", None)
+        frame = (
+            getattr(coroutine, "cr_frame", None)
+            or getattr(coroutine, "ag_frame", None)
+            or getattr(coroutine, "gi_frame", None)
+        )
         if frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] not in machine:
             code: CodeType = frame.f_code
             place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"

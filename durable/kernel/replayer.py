@@ -356,7 +356,9 @@ class Replayer:
             kind, number = event.kind, event.command
             if kind not in FACTS:
                 records.append(event)
-                expected[number if number is not None and kind not in CANCELS else key_of(kind, number, event.name)] = event
+                expected[number if number is not None and kind not in CANCELS else key_of(kind, number, event.name)] = (
+                    event
+                )
         for event in batch:
             if event.kind in FACTS:
                 self._apply(event)
@@ -399,7 +401,9 @@ class Replayer:
             case EventKind.UPDATE_ACCEPTED:
                 self.mailbox.accept(event)
             case EventKind.CANCEL_REQUESTED:
-                if not self.ending.is_deaf:  # its outcome is decided, and what is undone is outside of its timeout (rule S2)
+                if (
+                    not self.ending.is_deaf
+                ):  # its outcome is decided, and what is undone is outside of its timeout (rule S2)
                     self.cancel_reason = str(event.details.get("reason", ""))
                     self.loop.call_soon(self._cancel_root)
             case EventKind.RUN_TIMED_OUT:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
 
 
-def register_compensation(
-    run: Replayer, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
+def register_compensation(run: Replayer, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Put an undo step on the innermost scope's stack, visibly in history."""
     definition = compensation_step(fn)
     plain = definition.arguments.encode(args, kwargs)

@@ -11,7 +11,7 @@ from runtime.bench.measure import Row, median, seconds
 
 ROUNDS = 5
 
-_HELLO = '''
+_HELLO = """
 from durable import Context, step, workflow
 
 @step
@@ -21,7 +21,7 @@ async def greet(name: str) -> str:
 @workflow
 async def hello(ctx: Context, name: str = "world") -> str:
     return await ctx.step(greet, name)
-'''
+"""
 
 
 def measure_processes(folder: Path) -> Iterator[Row]:

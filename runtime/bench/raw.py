@@ -47,7 +47,9 @@ class RawStore:
         payload = '{"v":1,"data":{"left":1,"right":2}}'
         events = []
         for key in range(1, self._runs + 1):
-            events.append((key, seq + 1, seq, "StepCompleted", seq, "worker", seq, "add", None, '{"v":1,"data":3}', digest))
+            events.append(
+                (key, seq + 1, seq, "StepCompleted", seq, "worker", seq, "add", None, '{"v":1,"data":3}', digest)
+            )
             events.append((key, seq + 2, seq, "StepScheduled", seq, "worker", seq, "add", None, payload, digest))
         self._seq = seq + 2
         connection = self._connection

@@ -12,6 +12,7 @@ from runtime.bench.worker import worker_process
 from runtime.client.client import Client
 from runtime.runtime import Runtime
 
+
 async def measure_sleepers(folder: Path, count: int) -> list[Row]:
     """Put ``count`` runs to sleep for a day, and one for a moment; then look at a fresh worker process."""
     path = folder / "sleepers.db"

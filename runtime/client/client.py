@@ -16,11 +16,11 @@ from durable.errors import DefinitionError, RunClosedError, RunExistsError
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor
-from durable.messages import Message, Signal
+from durable.messages import Message
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
 from runtime.client.description import Question, RunSummary, summarize
-from runtime.client.intercepted import intercepted
 from runtime.client.handle import RunHandle, _question
+from runtime.client.intercepted import intercepted
 from runtime.client.schema import check_schema
 from runtime.client.starting import Start, Startable, WithSignal, WorkflowReference, prepare_start
 from runtime.client.termination import terminate_run
@@ -98,7 +98,13 @@ class Client:
     # -- starting -----------------------------------------------------------------------------------------
 
     def workflow(
-        self, name: str, *, id: str | None = None, on_conflict: Any = None, delay: Duration | None = None, queue: str | None = None  # noqa: A002
+        self,
+        name: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's word for it
+        on_conflict: Any = None,
+        delay: Duration | None = None,
+        queue: str | None = None,
     ) -> WorkflowReference:
         """A workflow by name, without its code, with the options of a start."""
         return WorkflowReference(name, StartOptions(id=id, on_conflict=on_conflict, delay=delay, queue=queue))
@@ -106,9 +112,7 @@ class Client:
     @overload
     async def start(self, workflow: WorkflowCall[R], /, *, with_signal: WithSignal | None = ...) -> RunHandle[R]: ...
     @overload
-    async def start(
-        self, workflow: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> RunHandle[R]: ...
+    async def start(self, workflow: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]: ...
     @overload
     async def start(self, workflow: str | WorkflowReference, /, *args: Any, **kwargs: Any) -> RunHandle[Any]: ...
 
@@ -321,5 +325,3 @@ def run_filter(
         started_before_us=instant_us(started_before) if started_before is not None else None,
         attributes=dict(attributes or {}),
     )
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pydantic_core import from_json
@@ -58,7 +58,9 @@ class RunHandle(Generic[R]):
         run_id: the run that the handle is pinned to, or None.
     """
 
-    def __init__(self, client: Client, workflow_id: str, run_id: str | None = None, result: ValueCodec | None = None) -> None:
+    def __init__(
+        self, client: Client, workflow_id: str, run_id: str | None = None, result: ValueCodec | None = None
+    ) -> None:
         self._client = client
         self._codec = result if result is not None else value_codec(Any)
         self.workflow_id = workflow_id
@@ -81,7 +83,9 @@ class RunHandle(Generic[R]):
         store = self._client.store
         found = await (store.get_run_by_id(self.run_id) if self.run_id else store.get_run(self.workflow_id))
         if found is None:
-            which = f"run {self.run_id} of {self.workflow_id!r}" if self.run_id else f"run with the id {self.workflow_id!r}"
+            which = (
+                f"run {self.run_id} of {self.workflow_id!r}" if self.run_id else f"run with the id {self.workflow_id!r}"
+            )
             raise RunNotFoundError(f"no {which} in {store.url}", workflow_id=self.workflow_id)
         return found
 
@@ -287,7 +291,14 @@ class RunHandle(Generic[R]):
         client = self._client
         await client.check_message(self.workflow_id, "signal", signal, value)
         row = signal_row(
-            self.workflow_id, self.run_id, signal, value, message_id, client.envelope, client.actor, client.clock.now_us()
+            self.workflow_id,
+            self.run_id,
+            signal,
+            value,
+            message_id,
+            client.envelope,
+            client.actor,
+            client.clock.now_us(),
         )
         await client.store.send(row)
 
@@ -380,11 +391,15 @@ class RunHandle(Generic[R]):
                 raise UpdateFailedError(f"{self.workflow_id!r} ended before update {pending.name!r} was done")
             return None
 
-        late = UpdateTimeoutError(f"update {pending.name!r} is not done within {timeout}; it is not lost", update_id=chosen)
+        late = UpdateTimeoutError(
+            f"update {pending.name!r} is not done within {timeout}; it is not lost", update_id=chosen
+        )
         waiting = client.watch.until(look, lambda c: c.updates or c.closed is None or run_id in c.closed)
         done = await self._in_time(waiting, timeout, late)
         if done.state != "completed":
-            raise _remote(done.payload, UpdateFailedError, f"update {pending.name!r}", client, sealed=done.state == "failed")
+            raise _remote(
+                done.payload, UpdateFailedError, f"update {pending.name!r}", client, sealed=done.state == "failed"
+            )
         codec = update.result if isinstance(update, Update) else value_codec(Any)
         return codec.decode(client.envelope.open(done.payload or "null"))
 
@@ -477,9 +492,7 @@ class RunHandle(Generic[R]):
         await client.store.send(InboxRow(self.workflow_id, pinned, None, fact, client.clock.now_us()))
 
 
-_ENDS = frozenset(
-    {EventKind.RUN_COMPLETED, EventKind.RUN_FAILED, EventKind.RUN_CANCELLED, EventKind.RUN_TERMINATED}
-)
+_ENDS = frozenset({EventKind.RUN_COMPLETED, EventKind.RUN_FAILED, EventKind.RUN_CANCELLED, EventKind.RUN_TERMINATED})
 
 
 def _question(row: QuestionRow) -> Question:

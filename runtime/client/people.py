@@ -29,7 +29,14 @@ async def answer_question(
 
 
 async def decide(
-    client: Client, workflow_id: str, run_id: str | None, by: str | None, comment: str, key: str | None, *, approved: bool
+    client: Client,
+    workflow_id: str,
+    run_id: str | None,
+    by: str | None,
+    comment: str,
+    key: str | None,
+    *,
+    approved: bool,
 ) -> None:
     """Deliver a yes or no; ``RunHandle.approve`` says what may be wrong."""
     question = await _find(client, workflow_id, run_id, key, APPROVAL)
@@ -38,13 +45,13 @@ async def decide(
     await _deliver(client, question, {"approved": approved, "comment": comment}, by)
 
 
-async def _find(
-    client: Client, workflow_id: str, run_id: str | None, key: str | None, kind: str | None
-) -> QuestionRow:
+async def _find(client: Client, workflow_id: str, run_id: str | None, key: str | None, kind: str | None) -> QuestionRow:
     rows = [row for row in await client.store.questions(workflow_id) if run_id in (None, row.run_id)]
     answered = await _answered(client, rows)
     if key is not None and any(row.key == key and (row.run_id, row.command) in answered for row in rows):
-        raise QuestionNotFoundError(f"question {key!r} of {workflow_id!r} has its answer already; a worker will take it")
+        raise QuestionNotFoundError(
+            f"question {key!r} of {workflow_id!r} has its answer already; a worker will take it"
+        )
     rows = [row for row in rows if (row.run_id, row.command) not in answered]
     wanted = [row for row in rows if (row.key == key if key is not None else kind in (None, row.kind))]
     if len(wanted) == 1:
@@ -81,5 +88,3 @@ def principal(name: str) -> str:
     if not name:
         raise MessageRejectedError("expected by= to name who answers, got ''")
     return name if ":" in name else f"user:{name}"
-
-

@@ -125,7 +125,9 @@ def _from_prefix(
         Fact(e.kind, e.command, e.name, e.detail, inline(e.payload), e.actor)
         for batch in batches[cut:]
         for e in batch
-        if e.kind in FACTS and (e.command is None or e.command in known) and (e.kind not in _NOT_AGAIN or e.command in once)
+        if e.kind in FACTS
+        and (e.command is None or e.command in known)
+        and (e.kind not in _NOT_AGAIN or e.command in once)
     ]
     facts += _doubts(once - {event.command for event in history if event.kind in _STEP_OUTCOMES}, begun, inline)
     run_id = new_run_id()

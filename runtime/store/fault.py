@@ -1,8 +1,9 @@
 """Points at which a crash test can have the process killed, around every commit.
 
 ``DURABLE_FAULT=commit:before:17`` kills this process with SIGKILL just before its 17th commit becomes durable,
-``commit:after:17`` just after. ``DURABLE_FAULT_TRACE=FILE`` writes how many points an undisturbed process passed,
-so that a test knows how far to count. Without these variables ``is_armed`` is False and callers skip the call.
+``commit:after:17`` just after. ``DURABLE_FAULT_TRACE=FILE`` writes how many points an undisturbed process passed, so
+that a test knows how far to count. Commits that change nothing are no points, so idle polling does not count. Without
+these variables ``is_armed`` is False and callers skip the call.
 """
 
 from __future__ import annotations

@@ -391,7 +391,13 @@ class Engine:
             held.replayer = None
         if held.wants_inbox:
             self.loader.refresh_soon(held)
-        elif held.facts or held.inbox or held.records or held.wants_turn or (held.set_aside and not held.set_aside.release and not held.executions and self.options.recover):
+        elif (
+            held.facts
+            or held.inbox
+            or held.records
+            or held.wants_turn
+            or (held.set_aside and not held.set_aside.release and not held.executions and self.options.recover)
+        ):
             self.mark(held)
 
     async def _report_failure(self, held: HeldRun, change: RunChange) -> None:

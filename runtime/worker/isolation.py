@@ -40,7 +40,16 @@ async def run_in_process(definition: StepDefinition[..., Any], arguments: str, i
     """
     module = sys.modules[definition.fn.__module__]
     path = getattr(module, "__file__", None) if module.__name__ == "__main__" or "." not in module.__name__ else None
-    about = (info.workflow_id, info.run_id, info.workflow, info.step, info.command, info.attempt, info.idempotency_key, info.token)
+    about = (
+        info.workflow_id,
+        info.run_id,
+        info.workflow,
+        info.step,
+        info.command,
+        info.attempt,
+        info.idempotency_key,
+        info.token,
+    )
     try:
         outcome, text = await anyio.to_process.run_sync(
             _run, module.__name__, path, definition.fn.__qualname__, arguments, about, cancellable=True
@@ -77,5 +86,3 @@ def _import(module: str, path: str | None) -> Any:
     from runtime.target import load_file
 
     return load_file(path)
-
-

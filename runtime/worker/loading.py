@@ -20,8 +20,8 @@ from runtime.worker.logs import run_ids
 from runtime.worker.recovery import plan_recovery
 
 if TYPE_CHECKING:
-    from runtime.worker.held import HeldRun
     from runtime.worker.engine import Engine
+    from runtime.worker.held import HeldRun
 
 log = logging.getLogger("durable.worker")
 

@@ -77,7 +77,12 @@ class QueryAnswerer:
             raise QueryFailedError("the run was purged")
         engine = self._engine
         held = engine.held.get(row.run_id)
-        if held is not None and held.replayer is not None and not held.is_busy and held.replayer.recorder.seq >= row.seq:
+        if (
+            held is not None
+            and held.replayer is not None
+            and not held.is_busy
+            and held.replayer.recorder.seq >= row.seq
+        ):
             try:
                 return self._call(held.replayer, row, query)
             finally:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from durable.codec import Envelope, record_exception, rebuild_exception
+from durable.codec import Envelope, rebuild_exception, record_exception
 from durable.commands import ScheduleStep
 from durable.errors import MissingCodeError, StepError, StepInDoubtError, StepLostError
 from durable.history import EventKind, Fact
@@ -107,7 +107,9 @@ def _plan_step(
             _count_loss(recovery, execution, worker_id, now_us)
         if execution.losses >= MAX_LOSSES:
             lost = StepLostError(f"{execution.losses} workers were lost while step {name!r} ran", step=name)
-            recovery.facts.append(Fact(EventKind.STEP_FAILED, number, name, None, envelope.seal(record_exception(lost))))
+            recovery.facts.append(
+                Fact(EventKind.STEP_FAILED, number, name, None, envelope.seal(record_exception(lost)))
+            )
         else:
             recovery.resume.append((execution, None))
 

@@ -57,9 +57,7 @@ class StepHost(Protocol):
         """Somebody else completes the step; nothing of it is in flight here."""
         ...
 
-    def transaction(
-        self, execution: Execution, timeout: float | None
-    ) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
         """A transaction of the store's database for a step."""
         ...
 
@@ -198,7 +196,9 @@ class StepRunner:
         """Start what waited for a slot or for the lease."""
         while self._waiting and len(self._tasks) < self._limits.concurrent and self._host.may_start():
             execution = self._waiting.popleft()
-            is_open = execution.held.executions.get(execution.command.number or 0) is execution  # not cancelled meanwhile
+            is_open = (
+                execution.held.executions.get(execution.command.number or 0) is execution
+            )  # not cancelled meanwhile
             if is_open and execution.held.is_ours:
                 self._launch(execution)
 
@@ -372,7 +372,10 @@ class StepRunner:
         if next_at_us is None:
             detail = write_detail(attempts=attempt) if attempt > 1 else None
             payload = self._envelope.seal(record)
-            self._report(execution, Fact(EventKind.STEP_FAILED, execution.command.number, execution.command.name, detail, payload))
+            self._report(
+                execution,
+                Fact(EventKind.STEP_FAILED, execution.command.number, execution.command.name, detail, payload),
+            )
             return
         outcome = AttemptOutcome.TIMED_OUT if execution.timed_out else AttemptOutcome.FAILED
         row = self._row(execution, outcome, next_at_us, kept)
@@ -434,7 +437,9 @@ class StepRunner:
         else:
             self.watch(execution)
 
-    def _row(self, execution: Execution, outcome: AttemptOutcome, next_at_us: int | None, error: str | None) -> AttemptRow:
+    def _row(
+        self, execution: Execution, outcome: AttemptOutcome, next_at_us: int | None, error: str | None
+    ) -> AttemptRow:
         assert execution.command.number is not None
         ended = None if outcome in (AttemptOutcome.STARTED, AttemptOutcome.HANDED_OVER) else self._clock.now_us()
         return AttemptRow(
@@ -500,4 +505,6 @@ class StepRunner:
 def _runs_in_thread(execution: Execution) -> bool:
     definition = execution.command.definition
     isolation = definition.options_.isolation
-    return definition.options_.transactional or isolation == "thread" or (isolation == "auto" and not definition.is_async)
+    return (
+        definition.options_.transactional or isolation == "thread" or (isolation == "auto" and not definition.is_async)
+    )

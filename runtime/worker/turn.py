@@ -13,8 +13,8 @@ from pydantic_core import to_json
 
 from durable.commands import (
     AskQuestion,
-    CancelStep,
     CancelChild,
+    CancelStep,
     CloseRun,
     Command,
     CompleteUpdate,
@@ -369,4 +369,3 @@ def _report_to_parent(
     payload = closing.payload if closing is not None else None
     fact = Fact(kind, row.parent_command, row.workflow, detail, payload, f"run:{row.workflow_id}")
     yield InboxRow(replayer.parent_workflow_id, row.parent_run_id, None, fact, now_us)
-

@@ -123,6 +123,19 @@ class Person:
         return bool(part)
 
 
+def release(pipe: Path) -> None:
+    """Let go whoever reads from this pipe, or will in a moment."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody has opened it yet
+            assert time.monotonic() < deadline, "nobody reads from the pipe"
+            os.sched_yield()
+        else:
+            return
+
+
 def runs(folder: Path, *flags: str) -> dict[str, str]:
     """Status of each run by its id."""
     return {

@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from acceptance.process import Process, durable, running, runs, show
+from acceptance.process import Process, durable, release, running, runs, show
 
 APP = '''
 import os
@@ -123,7 +123,7 @@ def test_interrupted_run_lets_its_step_finish_and_exits_with_130(folder: Path, n
         process.until("blocks")
         process.signal(number)
         process.until("go on: durable run app.py:blocked --id r1")
-        (folder / "pipe").write_text("")
+        release(folder / "pipe")
         assert process.end() == 130
     assert effects(folder) == ["released"]
     done = durable(folder, "run", "app.py:blocked", "--id", "r1")
@@ -142,7 +142,7 @@ def test_second_signal_ends_a_run_at_once_and_loses_nothing(folder: Path) -> Non
     assert not (folder / "effects").exists()
     with running(folder, "run", "app.py:blocked", "--id", "r1") as process:
         process.until("blocks")
-        (folder / "pipe").write_text("")
+        release(folder / "pipe")
         assert process.end() == 0
 
 

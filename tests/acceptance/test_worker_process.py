@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from acceptance.process import durable, running, show
+from acceptance.process import durable, release, running, show
 
 APP = """
 import asyncio
@@ -115,7 +115,7 @@ def test_signal_lets_steps_finish_and_their_results_are_kept(folder: Path, numbe
         worker.until("blocks")
         worker.signal(number)
         assert "1 steps may finish" in worker.until("stopping")
-        (folder / "pipe").write_text("")
+        release(folder / "pipe")
         assert worker.end() == 0
     step = next(entry for entry in show(folder, "b1")["timeline"] if entry["name"] == "blocks")
     assert (step["state"], step["result"], step["attempts"]) == ("done", "released", 1)
@@ -133,7 +133,7 @@ def test_second_signal_ends_the_worker_at_once_and_the_step_runs_again(folder: P
         assert worker.end() == 130
     with running(folder, "worker", "app.py") as worker:
         worker.until("blocks")
-        (folder / "pipe").write_text("")
+        release(folder / "pipe")
         assert durable(folder, "start", "blocked", "--id", "b1", "--wait").stdout.splitlines()[-1] == "released"
 
 

@@ -22,7 +22,15 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_example_runs_to_its_end(name, tmp_path):
     inputs, expected = RUNS[name]
-    command = [sys.executable, "-m", "runtime", "run", str(EXAMPLES / name), "--store", f"sqlite:///{tmp_path / 'a.db'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "runtime",
+        "run",
+        str(EXAMPLES / name),
+        "--store",
+        f"sqlite:///{tmp_path / 'a.db'}",
+    ]
     for item in inputs:
         command += ["--input", item]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)

@@ -29,13 +29,23 @@ class KernelRun:
         self.last = Activation()
         self.replayer = self.fresh()
         payload = self.envelope.seal(workflow.arguments.encode(args, kwargs))
-        self.apply(Fact(EventKind.RUN_STARTED, detail=write_detail(seed=seed, salt=7, timeout_us=workflow.timeout_us), payload=payload))
+        self.apply(
+            Fact(
+                EventKind.RUN_STARTED,
+                detail=write_detail(seed=seed, salt=7, timeout_us=workflow.timeout_us),
+                payload=payload,
+            )
+        )
 
     def fresh(self) -> Replayer:
         numbers = itertools.count(1)
         identity = RunIdentity("w", "0" * 36, self.workflow.name, "origin", "0" * 36)
         return Replayer(
-            self.workflow, identity, registry=Registry([self.workflow]), ids=lambda: f"id-{next(numbers)}", strict=self.strict
+            self.workflow,
+            identity,
+            registry=Registry([self.workflow]),
+            ids=lambda: f"id-{next(numbers)}",
+            strict=self.strict,
         )
 
     def apply(self, *facts: Fact) -> Activation:
@@ -66,7 +76,9 @@ class KernelRun:
     def run_steps(self, answer: Callable[[ScheduleStep], Any]) -> None:
         """Answer every scheduled step until none is left."""
         while scheduled := [c for c in self.last.commands if isinstance(c, ScheduleStep)]:
-            self.apply(*(Fact(EventKind.STEP_COMPLETED, c.number, c.name, None, self.seal(answer(c))) for c in scheduled))
+            self.apply(
+                *(Fact(EventKind.STEP_COMPLETED, c.number, c.name, None, self.seal(answer(c))) for c in scheduled)
+            )
 
     def replayed(self, history: list[Event] | None = None) -> Replayer:
         """A fresh replayer that has seen the history."""

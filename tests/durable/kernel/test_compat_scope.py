@@ -75,11 +75,7 @@ def test_wait_for_times_out():
 def test_all_tasks_are_those_of_the_loop():
     async def main():
         child = asyncio.create_task(asyncio.sleep(0))
-        return (
-            asyncio.all_tasks()
-            == asyncio.all_tasks(asyncio.get_running_loop())
-            == {asyncio.current_task(), child}
-        )
+        return asyncio.all_tasks() == asyncio.all_tasks(asyncio.get_running_loop()) == {asyncio.current_task(), child}
 
     assert asyncio.run(main()) is True
 
@@ -125,7 +121,7 @@ def test_cancellation_is_delivered_without_a_limit(monkeypatch):
             await asyncio.shield(enough)
 
     async def stop(enough):
-        while len(deliveries) <= 2 * compat.MAX_STREAK:  # noqa: ASYNC110 - deliveries are counted by turns of the loop
+        while len(deliveries) <= 2 * compat.MAX_STREAK:
             await asyncio.sleep(0)
         enough.set_result(None)
 

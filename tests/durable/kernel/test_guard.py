@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC230, PLC3002, PLW0108, PTH109, PTH110, PTH116, PTH118, PTH123
+# ruff: noqa: PLC3002
 """Clocks, randomness, sleeps and threads in workflow code are stopped where they are called (G1, G2)."""
 
 import asyncio

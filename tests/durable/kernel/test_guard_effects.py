@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC230, ASYNC240, LOG001, PLW0108, PTH104, PTH118, PTH120, PTH123, PTH208, SIM115
+# ruff: noqa: LOG001
 """Files, sockets, processes and threads are stopped at any depth, unless they are nobody's decision (G3)."""
 
 import concurrent.futures

@@ -10,15 +10,15 @@ import pytest
 import durable
 from durable.kernel.location import Owner, is_installed, owner_of, place_of
 
-LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120
+LIBRARY = os.path.dirname(os.__file__)
 OWNERS = {
     __file__: Owner.USER,
     "<stdin>": Owner.USER,
     "/srv/shop/deploy.py": Owner.USER,
-    os.path.join(LIBRARY, "random.py"): Owner.LIBRARY,  # noqa: PTH118
-    os.path.join(LIBRARY, "asyncio", "tasks.py"): Owner.LIBRARY,  # noqa: PTH118
-    os.path.join(LIBRARY, "logging", "handlers.py"): Owner.QUIET,  # noqa: PTH118
-    os.path.join(LIBRARY, "linecache.py"): Owner.QUIET,  # noqa: PTH118
+    os.path.join(LIBRARY, "random.py"): Owner.LIBRARY,
+    os.path.join(LIBRARY, "asyncio", "tasks.py"): Owner.LIBRARY,
+    os.path.join(LIBRARY, "logging", "handlers.py"): Owner.QUIET,
+    os.path.join(LIBRARY, "linecache.py"): Owner.QUIET,
     "<frozen importlib._bootstrap_external>": Owner.QUIET,
     "<frozen zipimport>": Owner.QUIET,
     "<frozen os>": Owner.LIBRARY,

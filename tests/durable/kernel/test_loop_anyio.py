@@ -12,7 +12,7 @@ from simulated_run import SimulatedRun, run
 
 def test_sleep_and_current_time_follow_the_timers():
     async def body():
-        await anyio.sleep(0)  # noqa: ASYNC115 - what is tested
+        await anyio.sleep(0)
         await anyio.sleep(1.5)
         await anyio.sleep_until(4)
         return anyio.current_time()

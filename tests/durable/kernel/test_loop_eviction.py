@@ -192,7 +192,7 @@ def test_tasks_that_dying_code_starts_die_with_it(simulated):
             await never()
         finally:
             asyncio.get_running_loop().call_soon(seen.append, "callback")
-            asyncio.create_task(child())  # noqa: RUF006 - the loop holds it
+            asyncio.create_task(child())
             await asyncio.gather(child(), never())
 
     simulated.spawn(body())
@@ -308,7 +308,7 @@ def test_close_tasks_closes_what_its_cleanup_starts(simulated):
         try:
             await never()
         finally:
-            asyncio.create_task(never())  # noqa: RUF006 - the loop holds it
+            asyncio.create_task(never())
 
     simulated.spawn(body())
     simulated.drain()

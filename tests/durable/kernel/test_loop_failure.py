@@ -46,9 +46,7 @@ def test_message_of_a_failed_callback_has_no_address(simulated):
     assert "0x" not in simulated.failures[0]["message"]
 
 
-@pytest.mark.parametrize(
-    "error", [SystemExit, KeyboardInterrupt, RecursionError, MemoryError, DeterminismError]
-)
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, RecursionError, MemoryError, DeterminismError])
 def test_error_that_discards_the_activation_leaves_the_drain_from_a_callback(simulated, error):
     def fail():
         raise error
@@ -59,9 +57,7 @@ def test_error_that_discards_the_activation_leaves_the_drain_from_a_callback(sim
     assert simulated.failures == []
 
 
-@pytest.mark.parametrize(
-    "error", [SystemExit, KeyboardInterrupt, RecursionError, MemoryError, DeterminismError]
-)
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, RecursionError, MemoryError, DeterminismError])
 def test_error_that_discards_the_activation_leaves_the_drain_from_a_task(simulated, error):
     async def child():
         await asyncio.sleep(0)

@@ -137,9 +137,7 @@ def test_foreign_thread_is_refused_with_an_ordinary_error():
     thread.start()
     thread.join()
     assert len(errors) == 2
-    assert all(
-        "loop.call_soon_threadsafe() was called from outside the workflow" in error for error in errors
-    )
+    assert all("loop.call_soon_threadsafe() was called from outside the workflow" in error for error in errors)
     assert all("remedy: send the run a message" in error for error in errors)
     assert simulated.loop.violation is None
 

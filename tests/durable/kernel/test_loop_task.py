@@ -90,7 +90,7 @@ def test_task_of_something_else_than_a_coroutine_is_refused(simulated):
 def test_pending_tasks_are_listed_oldest_first_and_held_strongly(simulated):
     async def body():
         for _ in range(3):
-            asyncio.create_task(forever())  # noqa: RUF006 - the loop holds it
+            asyncio.create_task(forever())
 
     root = simulated.spawn(body())
     simulated.drain()

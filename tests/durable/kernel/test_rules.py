@@ -62,7 +62,7 @@ def test_event_is_spoken_for_by_its_plainest_call():
 
 
 ANNOUNCED = {
-    "os.listdir": lambda: os.listdir("."),  # noqa: PTH208
+    "os.listdir": lambda: os.listdir("."),
     "os.scandir": lambda: os.scandir(".").close(),
     "open": lambda: Path(os.devnull).read_bytes(),
     "os.remove": lambda: Path("absent").unlink(missing_ok=True),

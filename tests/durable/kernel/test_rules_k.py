@@ -355,7 +355,14 @@ def test_h1_every_history_verifies_and_any_altered_column_is_found():
     run = KernelRun(two_steps)
     run.run_steps(lambda command: 1)
     verify_chain(run.history)
-    for column, value in (("at_us", 1), ("actor", "x"), ("name", "x"), ("payload", "{}"), ("detail", "{}"), ("command", 9)):
+    for column, value in (
+        ("at_us", 1),
+        ("actor", "x"),
+        ("name", "x"),
+        ("payload", "{}"),
+        ("detail", "{}"),
+        ("command", 9),
+    ):
         altered = list(run.history)
         altered[2] = altered[2]._replace(**{column: value})
         with pytest.raises(HistoryCorruptedError, match="event 3"):

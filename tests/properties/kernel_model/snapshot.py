@@ -50,7 +50,13 @@ def snapshot(replayer: Replayer) -> dict[str, Any]:
     scene = scenes.get(id(replayer.context))
     return {
         "end": [recorder.seq, recorder.batch, recorder.at_us, recorder.hash.hex()],
-        "status": [replayer.status, replayer.rollback, replayer.timed_out, replayer.cancel_reason, replayer.failure_text],
+        "status": [
+            replayer.status,
+            replayer.rollback,
+            replayer.timed_out,
+            replayer.cancel_reason,
+            replayer.failure_text,
+        ],
         "stage": int(replayer.ending.stage),
         "open": [
             [*written(waiter.command), waiter.cancel_requested, waiter.done()] for waiter in replayer.open.values()

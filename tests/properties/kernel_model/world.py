@@ -7,13 +7,14 @@ from typing import Any
 
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import AskQuestion, Command, ScheduleStep, SendMessage, StartChild
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus
 from durable.history import KERNEL_VERSION, Event, EventKind, Fact, verify_chain, write_detail
 from durable.kernel.replayer import Activation, Replayer
 from kernel_model.program import Node, interpret
 from kernel_model.snapshot import forget, new_replayer, replay, snapshot, written
 
 SECOND = 1_000_000
+LATE = (EventKind.STEP_COMPLETED, EventKind.CHILD_COMPLETED, EventKind.QUESTION_ANSWERED)
 BEGINNING = 1_700_000_000 * SECOND
 
 _envelope = Envelope()
@@ -72,24 +73,24 @@ class World:
     # -- what may happen ----------------------------------------------------------------------------------
 
     def possible_facts(self) -> list[Fact]:
-        """Every answer to what is open, and messages; an answer is as likely as a message."""
-        facts = [fact for number, waiter in self.kept.open.items() for fact in _answers(number, waiter.command)]
-        messages = [
-            Fact(EventKind.SIGNAL_RECEIVED, name=name, payload=seal(value), actor="user:bob")
-            for name, value in (("go", 1), ("tick", 1), ("tick", -1), ("go", "misfit"), ("unknown", 1))
+        """Every answer to what is open, messages, and what comes too late; an answer is as likely as a message."""
+        answers = [fact for number, waiter in self.kept.open.items() for fact in _answers(number, waiter.command)]
+        late = [event for event in self.history if event.kind in LATE]
+        return [
+            *(answers * 3),
+            *(
+                Fact(EventKind.SIGNAL_RECEIVED, name=name, payload=seal(value), actor="user:bob")
+                for name, value in (("go", 1), ("tick", 1), ("tick", -1), ("go", "misfit"), ("unknown", 1))
+            ),
+            *(self._update(value) for value in (0, 5)),
+            Fact(EventKind.CANCEL_REQUESTED, detail=write_detail(reason="enough"), actor="user:bob"),
+            *(Fact(event.kind, event.command, event.name, None, event.payload) for event in late[-1:]),
+            *([Fact(EventKind.ROLLBACK_REQUESTED)] if self.kept.rollback is RollbackStatus.FAILED else []),
         ]
-        updates = [
-            Fact(
-                EventKind.UPDATE_ACCEPTED,
-                name="bump",
-                detail=write_detail(update_id=f"u{len(self.history)}-{value}"),
-                payload=seal(value),
-                actor="user:bob",
-            )
-            for value in (0, 5)
-        ]
-        cancel = Fact(EventKind.CANCEL_REQUESTED, detail=write_detail(reason="enough"), actor="user:bob")
-        return [*(facts * 3), *messages, *updates, cancel]
+
+    def _update(self, value: int) -> Fact:
+        detail = write_detail(update_id=f"u{len(self.history)}-{value}")
+        return Fact(EventKind.UPDATE_ACCEPTED, None, "bump", detail, seal(value), "user:bob")
 
     # -- the end ------------------------------------------------------------------------------------------
 

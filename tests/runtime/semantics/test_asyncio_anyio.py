@@ -37,7 +37,11 @@ ROOTS = os.pathsep.join([str(Path(__file__).parents[1])])
 def replay_in_a_fresh_process(url: str, hash_seed: int) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": ROOTS}
     return subprocess.run(
-        [sys.executable, "-m", "semantics.replay_order", url], env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-m", "semantics.replay_order", url],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
 
 

@@ -25,7 +25,7 @@ stopped: list[str]
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """Events and lists that steps of this module use."""
-    global begun, stopped  # noqa: PLW0603 - steps find them by name
+    global begun, stopped
     begun, stopped = asyncio.Event(), []
     done.clear()
 
@@ -184,7 +184,7 @@ async def shielded_in_group(ctx: Context) -> None:
 
 async def test_a_second_cancel_does_not_break_a_shield(open_runtime):
     """Semantics 22: what is under an anyio shield ends, however often the cancellation is asked for."""
-    global released  # noqa: PLW0603
+    global released
     released = asyncio.Event()
     async with open_runtime(shielded_in_group) as rt:
         run = await rt.start(shielded_in_group)
@@ -383,7 +383,9 @@ async def test_a_cancel_beside_a_satisfied_wait_is_not_lost(open_runtime, open_c
     async with open_runtime(definition) as rt:
         run = rt.get(run.workflow_id)
         assert await run.result(timeout=30) == ["cancelled", "undisturbed"]
-        batches = {e.batch for e in await run.history() if e.kind in (EventKind.CANCEL_REQUESTED, EventKind.SIGNAL_RECEIVED)}
+        batches = {
+            e.batch for e in await run.history() if e.kind in (EventKind.CANCEL_REQUESTED, EventKind.SIGNAL_RECEIVED)
+        }
         assert len(batches) == 1
 
 
@@ -413,7 +415,9 @@ async def test_a_cancel_beside_a_childs_completion_is_not_lost(open_runtime, ope
     async with open_runtime(child_or_cancel) as rt:
         run = rt.get(run.workflow_id)
         assert await run.result(timeout=30) == ["cancelled", "undisturbed"]
-        batches = {e.batch for e in await run.history() if e.kind in (EventKind.CANCEL_REQUESTED, EventKind.CHILD_COMPLETED)}
+        batches = {
+            e.batch for e in await run.history() if e.kind in (EventKind.CANCEL_REQUESTED, EventKind.CHILD_COMPLETED)
+        }
         assert len(batches) == 1
 
 
@@ -534,7 +538,9 @@ async def unserved_child(ctx: Context) -> None: ...
 
 @workflow
 async def starts_in_vain(ctx: Context, delay: float | None) -> None:
-    options = unserved_child.options(id="late", delay=delay) if delay else unserved_child.options(id="late", queue="nobody")
+    options = (
+        unserved_child.options(id="late", delay=delay) if delay else unserved_child.options(id="late", queue="nobody")
+    )
     await ctx.child_workflow(options)
 
 

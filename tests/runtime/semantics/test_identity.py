@@ -101,7 +101,9 @@ async def describe(a: int, b: str = "default", c: str | None = "some", *rest: in
 
 
 @workflow
-async def describe_all(ctx: Context, a: int, b: str = "default", c: str | None = "some", *rest: int, d: int = 4) -> list[str]:
+async def describe_all(
+    ctx: Context, a: int, b: str = "default", c: str | None = "some", *rest: int, d: int = 4
+) -> list[str]:
     mine = repr((a, b, c, rest, d, {}))
     return [
         mine,

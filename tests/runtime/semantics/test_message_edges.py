@@ -391,6 +391,7 @@ async def test_an_update_whose_run_went_on_and_ended_is_told_so(open_runtime, op
             await run.terminate("enough")
             with pytest.raises((UpdateFailedError, RunClosedError, UnknownMessageError)):
                 await asyncio.wait_for(late, 30)
+            gate("gate").set()
 
 
 @workflow

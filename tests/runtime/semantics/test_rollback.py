@@ -23,7 +23,7 @@ go = Signal("go")
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """What steps of this module record."""
-    global reached  # noqa: PLW0603 - steps find it by name
+    global reached
     reached = asyncio.Event()
     done.clear()
     broken.clear()
@@ -176,7 +176,9 @@ async def undo_at_third_try(name: str) -> None:
     done.append(f"undo {name}")
 
 
-@step(compensate=step(undo_at_third_try, name="patient_undo", retry=RetryPolicy(max_attempts=10, initial_interval=0.01)))
+@step(
+    compensate=step(undo_at_third_try, name="patient_undo", retry=RetryPolicy(max_attempts=10, initial_interval=0.01))
+)
 async def do_patiently(name: str) -> str:
     return name
 
@@ -373,7 +375,11 @@ async def test_rollback_is_on_record_for_people(open_runtime):
             await run.result(timeout=30)
         history = await run.history()
     kinds = [event.kind for event in history]
-    assert kinds.index(EventKind.ROLLBACK_STARTED) < kinds.index(EventKind.ROLLBACK_COMPLETED) < kinds.index(EventKind.RUN_FAILED)
+    assert (
+        kinds.index(EventKind.ROLLBACK_STARTED)
+        < kinds.index(EventKind.ROLLBACK_COMPLETED)
+        < kinds.index(EventKind.RUN_FAILED)
+    )
     undone = next(e for e in history if e.kind == EventKind.STEP_SCHEDULED and e.details.get("role") == "compensation")
     assert undone.details["for"] == history[1].command
 

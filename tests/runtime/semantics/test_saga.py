@@ -25,7 +25,7 @@ go = Signal("go")
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """What steps of this module record."""
-    global reached, released  # noqa: PLW0603 - steps find them by name
+    global reached, released
     reached, released = asyncio.Event(), asyncio.Event()
     done.clear()
     broken.clear()

@@ -40,7 +40,7 @@ tokens: list[str] = []
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """What steps of this module record."""
-    global reached  # noqa: PLW0603 - steps find it by name
+    global reached
     reached = asyncio.Event()
     seen.clear()
     tokens.clear()
@@ -105,7 +105,10 @@ async def test_step_is_repeated_until_it_succeeds(open_runtime):
         assert [attempt for attempt, _ in seen] == [1, 2, 3]
         assert len({key for _, key in seen}) == 1
         attempts = (await run.describe()).attempts
-        assert [(a.attempt, a.outcome, a.error) for a in attempts] == [(1, "failed", "not yet"), (2, "failed", "not yet")]
+        assert [(a.attempt, a.outcome, a.error) for a in attempts] == [
+            (1, "failed", "not yet"),
+            (2, "failed", "not yet"),
+        ]
 
 
 async def test_last_error_surfaces_after_the_last_attempt(open_runtime):
@@ -514,7 +517,7 @@ async def waits_for_release(ctx: Context) -> str:
 
 async def test_shutdown_lets_steps_finish(open_runtime, open_client):
     """Semantics 33: graceful shutdown lets steps finish for a grace period; nothing acknowledged is lost."""
-    global release  # noqa: PLW0603 - the step finds it by name
+    global release
     release = asyncio.Event()
     runtime = open_runtime(waits_for_release, grace_seconds=30)
     await runtime.open()
@@ -532,7 +535,7 @@ async def test_shutdown_lets_steps_finish(open_runtime, open_client):
 
 async def test_shutdown_cancels_what_outlives_the_grace_and_it_runs_again(open_runtime):
     """Semantics 33: then it cancels; the step runs again elsewhere, and that was no attempt."""
-    global release  # noqa: PLW0603 - the step finds it by name
+    global release
     release = asyncio.Event()
     async with open_runtime(waits_for_release, grace_seconds=0) as rt:
         await rt.start(waits_for_release.options(id="x"))
@@ -614,7 +617,7 @@ def test_local_functions_are_refused_where_another_process_must_find_them():
 
 async def test_status_of_a_run_whose_step_runs_is_running(open_runtime):
     """A run with a step in flight is running, not waiting."""
-    global release  # noqa: PLW0603 - the step finds it by name
+    global release
     release = asyncio.Event()
     async with open_runtime(waits_for_release) as rt:
         run = await rt.start(waits_for_release)

@@ -306,7 +306,7 @@ async def sleeps_in_finally(ctx: Context) -> int:
         return await ctx.wait_signal(go)
     finally:
         for _ in range(100):
-            try:  # noqa: SIM105
+            try:
                 await ctx.sleep(0.001)
             except BaseException:
                 pass

@@ -36,7 +36,9 @@ async def deposit_async(amount: int) -> int:
 def deposit_for_ever() -> None:
     connection = step_info().connection
     connection.execute("INSERT INTO account VALUES ('never', 1)")
-    connection.execute("WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n").fetchone()
+    connection.execute(
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    ).fetchone()
 
 
 @workflow

@@ -217,7 +217,7 @@ async def spins_in_a_task():
 
 
 async def yields_for_ever():
-    while True:  # noqa: ASYNC110
+    while True:
         await asyncio.sleep(0)
 
 
