@@ -381,6 +381,8 @@ class Replayer:
         is_outcome = fact.command is not None and fact.kind in OUTCOMES
         if self.status.is_closed and not (is_outcome and self.rollback is RollbackStatus.RUNNING):
             return fact.kind == EventKind.ROLLBACK_REQUESTED and self.rollback is RollbackStatus.FAILED
+        if fact.kind == EventKind.ROLLBACK_REQUESTED:
+            return False  # the code of an open run decides what becomes of a rollback of its own that failed
         return not is_outcome or fact.command in self.open or fact.kind == EventKind.TIMER_FIRED
 
     def _apply(self, event: Event) -> None:

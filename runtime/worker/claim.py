@@ -154,6 +154,23 @@ class Claims:
         if row is not None and row.owner == engine.worker_id:
             self._admit(Claimed(row, await engine.store.read_inbox(run_id)))
 
+    def look_after(self, run_id: str) -> None:
+        """A commit conflicted: if the store says that the run is still ours, take it up again as it is there."""
+        self._engine.spawn(self._look_after(run_id))
+
+    async def _look_after(self, run_id: str) -> None:
+        engine = self._engine
+        try:
+            row = await engine.store.get_run_by_id(run_id)
+            if row is None or row.owner != engine.worker_id or run_id in engine.held:
+                return
+            inbox = await engine.store.read_inbox(run_id)
+        except StoreUnavailableError:
+            engine.later(engine.options.retry_delay_us, lambda: self.look_after(run_id))
+            return
+        if run_id not in engine.held:
+            self._admit(Claimed(row, inbox))
+
     def _admit(self, claimed: Claimed) -> None:
         engine, row = self._engine, claimed.run
         held = engine.held.get(row.run_id)

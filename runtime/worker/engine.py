@@ -315,6 +315,7 @@ class Engine:
                 self._effects(pending)
             elif isinstance(outcome, ConflictError):
                 self.lose(pending.held)
+                self.claims.look_after(pending.held.row.run_id)
             elif isinstance(outcome, StoreUnavailableError):
                 again.append(pending)
             else:

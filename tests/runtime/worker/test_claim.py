@@ -32,3 +32,28 @@ def test_run_without_a_turn_reads_its_inbox_at_once() -> None:
     engine: Any = SimpleNamespace(held={"r": held}, loader=SimpleNamespace(refresh_soon=refreshed.append))
     asyncio.run(Claims(engine)._look_again(Claimed(row, [])))
     assert refreshed == [held]
+
+
+class OneRunStore:
+    """A store that says whose the run is."""
+
+    def __init__(self, owner: str) -> None:
+        self.row: Any = SimpleNamespace(run_id="r", owner=owner)
+
+    async def get_run_by_id(self, run_id: str) -> Any:
+        return self.row
+
+    async def read_inbox(self, run_id: str) -> list[Any]:
+        return ["message"]
+
+
+@pytest.mark.parametrize(("owner", "expected"), [("me", ["r"]), ("another", [])])
+def test_run_whose_commit_conflicted_is_taken_up_again_if_it_is_still_ours(
+    monkeypatch: pytest.MonkeyPatch, owner: str, expected: list[str]
+) -> None:
+    """A worker that lost a run to itself would hold its lease and never look at it again."""
+    admitted: list[Claimed] = []
+    monkeypatch.setattr(Claims, "_admit", lambda self, claimed: admitted.append(claimed))
+    engine: Any = SimpleNamespace(store=OneRunStore(owner), worker_id="me", held={})
+    asyncio.run(Claims(engine)._look_after("r"))
+    assert [claimed.run.run_id for claimed in admitted] == expected
