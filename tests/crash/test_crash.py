@@ -22,6 +22,7 @@ TESTS = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_killed_run_ends_as_if_nothing_had_happened(name: str, tmp_path: Path) -> None:
+    """Semantics 43: kill -9 at every commit point, before and after: the run ends as without it."""
     command = [sys.executable, "-m", "crash.campaign", name, str(tmp_path), POINTS]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DURABLE_")}
     campaign = subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from durable.commands import AskQuestion, Command, ScheduleStep, SendMessage, St
 from durable.handle import RollbackStatus
 from durable.history import KERNEL_VERSION, Event, EventKind, Fact, verify_chain, write_detail
 from durable.kernel.replayer import Activation, Replayer
-from kernel_model.program import Node, interpret
+from kernel_model.program import Node, interpret, scenes
 from kernel_model.snapshot import forget, new_replayer, replay, snapshot, written
 
 SECOND = 1_000_000
@@ -53,6 +53,11 @@ class World:
     def is_closed(self) -> bool:
         """Whether the run has ended for ever."""
         return self.kept.status.is_closed
+
+    @property
+    def trace(self) -> list[Any]:
+        """What the code has seen."""
+        return scenes[id(self.kept.context)].trace
 
     def turn(self, facts: Sequence[Fact], later_us: int = 0) -> None:
         """Give the run facts, in memory and replayed, and compare."""
