@@ -24,7 +24,7 @@ may_undo: bool
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """What steps of this module record."""
-    global reached, may_undo  # noqa: PLW0603 - steps find them by name
+    global reached, may_undo
     reached, may_undo = asyncio.Event(), False
     done.clear()
 
@@ -118,7 +118,7 @@ async def fails_late(ctx: Context) -> None:
 
 
 async def test_rollback_of_a_run_that_was_terminated_meanwhile_can_be_resumed(open_runtime):
-    global may_undo  # noqa: PLW0603 - the step finds it by name
+    global may_undo
     async with open_runtime(fails_late, grace_seconds=0) as rt:
         run = await rt.start(fails_late.options(id="x"))
         await reached.wait()

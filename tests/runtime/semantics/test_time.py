@@ -161,8 +161,8 @@ async def test_recorded_time_never_decreases(open_runtime, clock):
 
 @workflow
 async def sleep_briefly(ctx: Context) -> None:
-    await ctx.sleep(0.0123)
-    await asyncio.sleep(0.0123)
+    await ctx.sleep(0.012_300_4)
+    await asyncio.sleep(0.012_300_4)
 
 
 async def test_a_timer_lasts_at_least_its_duration_on_the_hosts_clock(open_runtime):
@@ -174,7 +174,8 @@ async def test_a_timer_lasts_at_least_its_duration_on_the_hosts_clock(open_runti
     for started, fired in zip(
         events(history, EventKind.TIMER_STARTED), events(history, EventKind.TIMER_FIRED), strict=True
     ):
-        assert fired.at_us - started.at_us >= 12_300
+        assert fired.at_us - started.at_us >= 12_301
+        assert started.details["deadline_us"] - started.at_us == 12_301
 
 
 async def test_the_hosts_clock_notices_that_it_was_set_forward(monkeypatch):
