@@ -14,23 +14,29 @@ Duration: TypeAlias = timedelta | int | float
 MICROSECONDS: Final = 1_000_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_MAX_SECONDS: Final = 10_000 * 366 * 86_400
+_MAX_YEARS: Final = 1_000
+_MAX_SECONDS: Final = _MAX_YEARS * 366 * 86_400
+"""Longer than anybody waits, and short enough that a deadline is still a date."""
+
+_LONGEST: Final = timedelta(seconds=_MAX_SECONDS)
 
 
 def to_us(value: Duration, what: str = "duration") -> int:
     """Microseconds, rounded up, so that nothing durable ends early (rule K8).
 
     Raises:
-        DefinitionError: if it is not a finite duration.
+        DefinitionError: if it is not a finite duration, or is longer than a thousand years.
     """
     if isinstance(value, timedelta):
+        if not -_LONGEST < value < _LONGEST:
+            raise DefinitionError(f"expected {what} to be shorter than {_MAX_YEARS} years, got {value!r}")
         return value // _MICROSECOND
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DefinitionError(
             f"expected {what} to be a timedelta or seconds, got {value!r}", remedy="timedelta(seconds=...)"
         )
     if not -_MAX_SECONDS < value < _MAX_SECONDS:  # also refuses nan
-        raise DefinitionError(f"expected {what} to be a finite number of seconds, got {value!r}")
+        raise DefinitionError(f"expected {what} to be a number of seconds under {_MAX_YEARS} years, got {value!r}")
     return value * MICROSECONDS if isinstance(value, int) else math.ceil(value * MICROSECONDS)
 
 

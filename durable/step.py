@@ -77,9 +77,9 @@ class RetryPolicy:
             attempt: the attempt that failed.
             spread: 0 to 1, where in the jitter range; None draws it at random.
         """
-        ceiling = to_us(self.max_interval)
+        initial, ceiling = to_us(self.initial_interval), to_us(self.max_interval)
         try:
-            delay = min(ceiling, round(to_us(self.initial_interval) * self.backoff ** (attempt - 1)))
+            delay = min(ceiling, round(initial * self.backoff ** (attempt - 1))) if initial else 0
         except OverflowError:
             delay = ceiling
         if self.jitter:

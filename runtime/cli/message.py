@@ -11,7 +11,7 @@ from runtime.cli.options import By, Codecs, Json, RunId, Store
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the message.", show_default=False)]
 Value = Annotated[
     str | None,
-    typer.Argument(metavar="[VALUE]", help="Its value: JSON, plain text, or @FILE with JSON.", show_default=False),
+    typer.Argument(metavar="VALUE", help="Its value: JSON, plain text, or @FILE with JSON.", show_default=False),
 ]
 Key = Annotated[
     str | None,

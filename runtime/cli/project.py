@@ -81,7 +81,7 @@ IGNORED: Final = ".durable/\n__pycache__/\n"
 
 def init(
     folder: Annotated[
-        str, typer.Argument(metavar="[FOLDER]", help="Where; it is made if it does not exist.", show_default=False)
+        str, typer.Argument(metavar="FOLDER", help="Where; it is made if it does not exist.", show_default=False)
     ] = ".",
     as_json: Json = False,
 ) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RunIds = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ID]...", help="Which runs; without ids, those that the filters select.", show_default=False
+        metavar="ID", help="Which runs; without ids, those that the filters select.", show_default=False
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; visible everywhere.")]

@@ -18,7 +18,7 @@ def worker(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TARGET]...",
+            metavar="TARGET",
             help="What to serve: file.py, file.py:workflow, module or module:workflow. "
             "Default: targets of [tool.durable].",
             show_default=False,

@@ -430,7 +430,8 @@ class Change:
         queries: a query wants an answer, or got one.
         updates: an update got an outcome.
         closed: ids of the runs that ended; None: any run may have.
-        wrote: run ids whose published values, streams or history grew, or whose status or wait changed; None: any.
+        wrote: run ids whose published values, streams, attempts or history grew, or whose status or wait changed;
+            None: any.
     """
 
     ready: bool = True

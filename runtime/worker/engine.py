@@ -228,14 +228,14 @@ class Engine:
         all_facts = [self._fact(held, row) for row in inbox] + facts if inbox else facts
         try:
             activation = self.watchdog.run(held.row.workflow_id, replayer.activate, all_facts, now_us, self.worker_id)
+            unread = {id(fact) for fact in activation.unread}
+            taken = [row for row in inbox if id(row.fact) not in unread] if unread else inbox
+            turn = draft_turn(held, replayer, activation, taken, records, self.options, now_us)
         except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel makes the run stuck
             held.inbox, held.facts, held.records = inbox, facts, records
             return self.stick(held, error)
-        if activation.unread:
-            unread = {id(fact) for fact in activation.unread}
-            inbox = [row for row in inbox if id(row.fact) not in unread]
+        if unread:
             held.facts[:0] = [fact for fact in facts if id(fact) in unread]
-        turn = draft_turn(held, replayer, activation, inbox, records, self.options, now_us)
         return _Pending(held, turn, activation, [then for _, then in records] if records else ())
 
     def _record(self, held: HeldRun, records: list[tuple[AttemptRow, Callable[[], None]]]) -> _Pending | None:

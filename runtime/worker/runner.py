@@ -11,7 +11,6 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from runtime.store.protocol import Transaction
 from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow
 from runtime.worker.execution import Execution, RunningAttempt, policy_of
 from runtime.worker.isolation import run_in_process
+from runtime.worker.threads import StepThreads
 from runtime.worker.wheel import TimerWheel
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class StepRunner:
         self._default_retry = default_retry
         self._interceptors = interceptors
         self._wheel = TimerWheel()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: StepThreads | None = None
         self._waiting: deque[Execution] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -171,7 +171,12 @@ class StepRunner:
             await asyncio.wait(set(self._tasks), timeout=5)
         self._wheel.close()
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
+
+    def hasten(self) -> None:
+        """End the grace period of a stop that is under way."""
+        for task in self._tasks:
+            task.cancel()
 
     @property
     def running(self) -> int:
@@ -288,13 +293,11 @@ class StepRunner:
         if definition.is_async and isolation == "auto":
             return await definition.fn(*args, **kwargs)
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="durable-step")
+            self._threads = StepThreads(self._limits.threads, self._loop)
         context = contextvars.copy_context()
-        call = asyncio.run if definition.is_async else None
-        loop = asyncio.get_running_loop()
-        if call is not None:
-            return await loop.run_in_executor(self._threads, lambda: context.run(call, definition.fn(*args, **kwargs)))
-        return await loop.run_in_executor(self._threads, lambda: context.run(definition.fn, *args, **kwargs))
+        if definition.is_async:
+            return await self._threads.submit(lambda: context.run(asyncio.run, definition.fn(*args, **kwargs)))
+        return await self._threads.submit(lambda: context.run(definition.fn, *args, **kwargs))
 
     async def _in_transaction(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], limit: tuple[int, str] | None

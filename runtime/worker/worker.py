@@ -89,6 +89,7 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._watchdog = Watchdog(blocked_seconds)
         self._housekeeping: asyncio.Task[None] | None = None
+        self._stopping: Engine | None = None
         self.engine: Engine | None = None
 
     async def start(self) -> None:
@@ -167,15 +168,31 @@ class Worker:
         """Let steps finish, give runs back, close the store. Idempotent.
 
         Args:
-            grace_seconds: instead of the worker's own.
+            grace_seconds: instead of the worker's own; with 0, a second call ends the grace period of the first.
         """
+        grace = self._grace_seconds if grace_seconds is None else grace_seconds
+        if self._stopping is not None:
+            if grace <= 0:
+                self._tasks.runner.hasten()
+                self._stopping.runner.hasten()
+            await self._stopped.wait()
+            return
         engine, self.engine = self.engine, None
         if engine is None:
             return
+        self._stopping, self._stopped = engine, asyncio.Event()
+        try:
+            await self._stop(engine, grace)
+        finally:
+            self._stopping = None
+            self._stopped.set()
+
+    async def _stop(self, engine: Engine, grace_seconds: float) -> None:
         for unlisten in self._unlisten:
             unlisten()
-        await self._tasks.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
-        await engine.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
+        until = asyncio.get_running_loop().time() + grace_seconds
+        await self._tasks.stop(grace_seconds)
+        await engine.stop(max(0.0, until - asyncio.get_running_loop().time()))
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait((self._housekeeping,))

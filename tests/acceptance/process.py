@@ -42,29 +42,41 @@ class Process:
 
     def __init__(self, folder: Path, *args: str) -> None:
         self.child = subprocess.Popen(
-            [COMMAND, *args], cwd=folder, env=environment(), text=True, bufsize=1,
+            [COMMAND, *args], cwd=folder, env=environment(),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []
+        self._read = b""
 
     def until(self, text: str) -> str:
         """The next line with this text."""
-        assert self.child.stdout is not None
         while True:
-            ready, _, _ = select.select([self.child.stdout], [], [], PATIENCE)
-            line = self.child.stdout.readline() if ready else ""
+            line = self._line()
             assert line, f"no {text!r} in {self.lines}"
-            self.lines.append(line)
             if text in line:
                 return line
+
+    def _line(self) -> str:
+        """The next line, empty at the end of the output."""
+        assert self.child.stdout is not None
+        number = self.child.stdout.fileno()
+        while b"\n" not in self._read:
+            ready, _, _ = select.select([number], [], [], PATIENCE)
+            part = os.read(number, 65536) if ready else b""
+            if not part:
+                return ""
+            self._read += part
+        line, _, self._read = self._read.partition(b"\n")
+        self.lines.append(line.decode())
+        return self.lines[-1]
 
     def signal(self, number: signal.Signals) -> None:
         self.child.send_signal(number)
 
     def end(self) -> int:
         """Its exit code, once it has ended; what it said until then is in ``lines``."""
-        assert self.child.stdout is not None
-        self.lines.extend(self.child.stdout)
+        while self._line():
+            continue
         return self.child.wait(PATIENCE)
 
 

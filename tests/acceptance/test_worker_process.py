@@ -84,7 +84,7 @@ def test_worker_serves_what_others_start_and_talk_to(folder: Path) -> None:
         assert durable(folder, "update", "b1", "add", "4", "--update-id", "u1").stdout == "2\n"
         assert durable(folder, "update", "b1", "add", "4", "--update-id", "u1").stdout == "2\n"
         assert durable(folder, "query", "b1", "total", "--json").stdout == "7\n"
-        refused = durable(folder, "update", "b1", "add", "-1")
+        refused = durable(folder, "update", "b1", "add", "--", "-1")
         assert refused.returncode != 0
         assert "nothing to take" in refused.stderr
         unknown = durable(folder, "query", "b1", "color")

@@ -10,6 +10,7 @@ from conformance.build import (
     STARTED,
     T0,
     WAITING,
+    attempt,
     begin,
     begin_stuck,
     begin_waiting,
@@ -79,6 +80,15 @@ async def test_commit_without_events_tells_that_a_run_waits_for_something_else(s
     await author.commit(STARTED, consumed=author.row_ids, change=RUNNING)
     ear = Ear(store)
     await author.commit(change=WAITING)
+    change = await ear.hears(lambda change: change.wrote is None or change.wrote)
+    assert change.wrote is None or change.wrote == {author.run.run_id}
+
+
+async def test_commit_of_an_attempt_tells_of_it(store):
+    author = await begin(store)
+    await author.commit(STARTED, SCHEDULED, consumed=author.row_ids, change=RUNNING)
+    ear = Ear(store)
+    await author.commit(attempts=[attempt(author.run, 1)])
     change = await ear.hears(lambda change: change.wrote is None or change.wrote)
     assert change.wrote is None or change.wrote == {author.run.run_id}
 

@@ -291,3 +291,4 @@ class State:
         ]
         kept.append(attempt)
         run.attempts[attempt.command] = kept[:KEPT_ATTEMPTS] + kept[KEPT_ATTEMPTS:][-KEPT_ATTEMPTS:]
+        self.draft.wrote.add(run.row.run_id)

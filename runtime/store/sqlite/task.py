@@ -180,6 +180,7 @@ def record_attempt(session: Session, run: Run, attempt: AttemptRow) -> None:
     if attempt.attempt > KEPT_ATTEMPTS or attempt.outcome is AttemptOutcome.LOST:
         session.execute(_PART["trim_attempts"], (run.key, attempt.command, KEPT_ATTEMPTS, KEPT_ATTEMPTS))
     refer_to_blobs(session, run, (attempt.heartbeat,))
+    session.draft.wrote.add(run.run_id)
 
 
 def heartbeat(session: Session, run_id: str, command: int, payload: str | None, now_us: int) -> bool:
