@@ -1,34 +1,47 @@
-"""Writes docs/cli.md from the command's own help; a test compares the two."""
+"""Writes docs/cli.md from the command itself; a test compares the two."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer.main
 
-from runtime.cli.app import COMMANDS, build_app
+from runtime.cli.app import ALIASES, COMMANDS, build_app
 from runtime.cli.exitcode import MEANINGS
+from runtime.cli.settings import SETTINGS
 
 PAGE = Path(__file__).with_name("cli.md")
+
+INTRODUCTION = """\
+# Command line
+
+This page is made from the command itself (`python docs/generate_cli.py`). `python -m runtime` is the same as `durable`.
+
+Results go to standard output, remarks and log lines to standard error. On a terminal the output is rich text, elsewhere
+plain text; with `--json` it is JSON, and an error is a JSON object on standard error.
+"""
+
+CONFIGURATION = """\
+## Configuration
+
+Flags win over variables, variables over `[tool.durable]` in `pyproject.toml` (that of the nearest directory, from the working
+directory upwards, that has the table). Lists in variables are separated by spaces.
+"""
 
 
 def render() -> str:
     """The page's text."""
     group: Any = typer.main.get_command(build_app())
-    lines = [
-        "# Command line",
-        "",
-        "Made from the command's own help. Every command takes `--store URL` (`DURABLE_STORE`) and `--json`. Settings come from `[tool.durable]` in",
-        "pyproject.toml, then `DURABLE_*` variables, then flags; the later wins.",
-        "",
-        "## Exit codes",
-        "",
-        "| code | meaning |",
-        "|---|---|",
-        *(f"| {int(code)} | {meaning} |" for code, meaning in MEANINGS.items()),
-        "",
+    lines = [INTRODUCTION, "## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
+    lines += ["", CONFIGURATION, "| setting | variable | type | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | `{setting.variable}` | {setting.kind.__name__} | {setting.meaning} |"
+        for name, setting in SETTINGS.items()
     ]
+    lines.append("")
     panel = ""
     for name, entry in COMMANDS.items():
         if entry.panel != panel:
@@ -38,27 +51,44 @@ def render() -> str:
     return "\n".join(lines)
 
 
-def _command(name: str, command: Any) -> list[str]:
-    with typer.Context(command, info_name=f"durable {name}") as context:
-        usage = " ".join(command.collect_usage_pieces(context))
-        lines = [
-            f"### durable {name}",
-            "",
-            f"```console\ndurable {name} {usage}\n```",
-            "",
-            (command.help or "").strip(),
-            "",
-        ]
-        rows = []
-        for parameter in command.get_params(context):
-            if parameter.name == "help":
-                continue
-            names = ", ".join(f"`{item}`" for item in [*parameter.opts, *parameter.secondary_opts])
-            text = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
-            rows.append(f"| {names} | {text} |")
-    if rows:
-        lines += ["| argument | meaning |", "|---|---|", *rows, ""]
-    return lines
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield from (f"### durable {name}", "")
+    if name in ALIASES:
+        yield from (f"The same as `durable {ALIASES[name]}`.", "")
+        return
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    words = " ".join(_usage(argument) for argument in arguments)
+    yield from ("```console", f"durable {name} {words}".rstrip() + " [OPTIONS]", "```", "")
+    yield from ((command.help or "").strip(), "")
+    if arguments:
+        yield from ("| argument | meaning |", "|---|---|")
+        yield from (f"| `{argument.metavar}` | {_text(argument.help)} |" for argument in arguments)
+        yield ""
+    yield from ("| option | default | meaning |", "|---|---|---|")
+    for option in options:
+        value = f" {option.metavar}" if option.metavar and not option.is_flag else ""
+        names = ", ".join(f"`{flag}{value}`" for flag in option.opts)
+        variable = f" (`{option.envvar}`)" if option.envvar else ""
+        yield f"| {names} | {_default(option)} | {_text(option.help)}{variable} |"
+    yield ""
+
+
+def _usage(argument: Any) -> str:
+    repeated = "..." if argument.nargs == -1 else ""
+    return f"{argument.metavar}{repeated}" if argument.required else f"[{argument.metavar}{repeated}]"
+
+
+def _default(option: Any) -> str:
+    if option.required:
+        return "required"
+    if option.is_flag or option.default in (None, "", ()):
+        return ""
+    return f"`{option.default}`"
+
+
+def _text(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -149,6 +149,10 @@ class StepOptions:
             raise DefinitionError(f"expected delivery to be 'at_least_once' or 'at_most_once', got {self.delivery!r}")
         if self.delivery == "at_most_once" and self.retry is not None and self.retry.max_attempts != 1:
             raise DefinitionError("an at_most_once step has one attempt; remove retry= or set max_attempts=1")
+        if self.heartbeat_timeout is not None and self.isolation == "process":
+            raise DefinitionError(
+                "heartbeats do not leave the process of a step; remove heartbeat_timeout= or isolation="
+            )
         if self.transactional and (self.delivery != "at_least_once" or self.isolation == "process"):
             raise DefinitionError(
                 "a transactional step runs in a thread, exactly once; remove delivery= and isolation="
@@ -495,14 +499,16 @@ def step_info() -> StepInfo:
 
 
 def heartbeat(details: Any = None) -> None:
-    """Say that the running step is alive, and keep ``details`` for the next attempt. Outside a step it does nothing.
+    """Say that the running step is alive, and keep ``details`` for the next attempt.
+
+    Outside a step, and in one with ``isolation="process"``, it does nothing.
 
     Args:
         details: any JSON-compatible value or pydantic model; the next attempt finds it in ``step_info().heartbeat_details``.
 
     Raises:
         EncodeError: if the details cannot be recorded.
-        asyncio.CancelledError: in a thread, when the step is no longer wanted.
+        asyncio.CancelledError: when the step is no longer wanted, or this attempt of it timed out: how a thread is told.
     """
     running = current_step.get(None)
     if running is not None:

@@ -23,6 +23,7 @@ def purge(
     """
     from durable.duration import to_us
     from runtime.cli.moment import parse_duration
+    from runtime.cli.output import count as counted
     from runtime.cli.session import Session
     from runtime.client.client import Client
     from runtime.store.row import RunFilter
@@ -36,14 +37,14 @@ def purge(
         before = client.clock.now_us() - to_us(age)
         return await client.store.count_runs(RunFilter(closed_before_us=before))
 
-    count = session.run(work) or 0
+    found = session.run(work) or 0
     url = session.open_store().url
     if as_json:
-        session.output.data({"store": url, "deleted": 0 if dry_run else count, "matched": count})
+        session.output.data({"store": url, "deleted": 0 if dry_run else found, "matched": found})
     elif dry_run:
-        session.output.line(f"{count} runs ended more than {older_than} ago in {url}")
+        session.output.line(f"{counted(found, 'run')} ended more than {older_than} ago in {url}")
     else:
-        session.output.line(f"deleted {count} runs from {url}")
+        session.output.line(f"deleted {counted(found, 'run')} from {url}")
 
 
 def backup(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable.duration import to_instant
@@ -30,21 +31,38 @@ def nothing(session: Session, what: str) -> None:
 # -- runs -------------------------------------------------------------------------------------------------
 
 
-def show_runs(session: Session, found: tuple[list[RunSummary], int] | None, *, is_filtered: bool) -> None:
-    """Show a page of runs; ``found`` is the page and how many match in all."""
-    runs, count = found if found is not None else ([], 0)
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The newest runs that match.
+
+    Attributes:
+        count: how many match in all.
+        workers: ids of the workers that are alive.
+    """
+
+    runs: Sequence[RunSummary] = ()
+    count: int = 0
+    workers: Collection[str] = ()
+
+
+def show_runs(session: Session, page: Page, *, is_filtered: bool) -> None:
+    """Show a page of runs."""
+    runs = page.runs
     if session.as_json:
-        session.output.data({"store": session.open_store().url, "count": count, "runs": runs})
+        session.output.data({"store": session.open_store().url, "count": page.count, "runs": list(runs)})
         return
     if not runs:
         nothing(session, "runs match" if is_filtered else "runs")
         return
     session.output.table(
         ("id", "workflow", "status", "started", "about"),
-        [(run.workflow_id, run.workflow, _status(run), show_instant(run.created_at), _about(run)) for run in runs],
+        [
+            (one.workflow_id, one.workflow, _status(one), show_instant(one.created_at), _about(one, page))
+            for one in runs
+        ],
     )
-    if count > len(runs):
-        session.output.note(f"{count - len(runs)} more; see --limit and the filters")
+    if page.count > len(runs):
+        session.output.note(f"{page.count - len(runs)} more; see --limit and the filters")
 
 
 def _status(run: RunSummary) -> Cell:
@@ -52,9 +70,10 @@ def _status(run: RunSummary) -> Cell:
     return (f"{text}, rollback {run.rollback}" if run.rollback != "none" else text), text
 
 
-def _about(run: RunSummary) -> str:
-    text = run.reason or (f"waits for {run.waiting_for}" if run.waiting_for else "")
-    return shorten(text, 100)
+def _about(run: RunSummary, page: Page) -> str:
+    if run.worker is not None and run.worker not in page.workers:
+        return "its worker is gone; it goes on with the next one that serves it"
+    return shorten(run.reason or (f"waits for {run.waiting_for}" if run.waiting_for else ""), 100)
 
 
 # -- history ----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from runtime.cli.options import (
 if TYPE_CHECKING:
     from runtime.client.client import Client
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")]
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show values that are stored encrypted; needs --codecs.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")]
 
@@ -42,20 +42,19 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     from runtime.cli.filter import Flags
-    from runtime.cli.listing import show_runs
+    from runtime.cli.listing import Page, show_runs
     from runtime.cli.session import Session
 
     flags = Flags(status, workflow, prefix, actor, started_after, started_before, attribute)
     conditions = flags.conditions()
     session = Session(store, None, as_json)
 
-    async def work(client: Client) -> tuple[list[Any], int]:
+    async def work(client: Client) -> Page:
         runs = [summary async for summary in client.list(**conditions, limit=limit)]
         count = len(runs) if len(runs) < limit else await client.count(**conditions)
-        return runs, count
+        return Page(runs, count, {worker.worker_id for worker in await client.store.workers()})
 
-    found = session.run(work)
-    show_runs(session, found, is_filtered=flags.is_given)
+    show_runs(session, session.run(work) or Page(), is_filtered=flags.is_given)
 
 
 def show(
@@ -79,7 +78,7 @@ def history(
     run_id: RunId,
     after: Annotated[int, typer.Option("--after", metavar="SEQ", min=0, help="Only events after this one.")] = 0,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="At most so many.", show_default=False)
+        int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.", show_default=False)
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check the hash chain of the whole history first.")] = False,
     reveal: Reveal = False,

@@ -58,7 +58,9 @@ Queue = Annotated[
 ]
 MaxConcurrentSteps = Annotated[
     int,
-    typer.Option("--max-concurrent-steps", envvar="DURABLE_MAX_CONCURRENT_STEPS", min=1, help="Steps at once."),
+    typer.Option(
+        "--max-concurrent-steps", envvar="DURABLE_MAX_CONCURRENT_STEPS", metavar="N", min=1, help="Steps at once."
+    ),
 ]
 Grace = Annotated[
     str,

@@ -129,6 +129,11 @@ def _json(value: Any, indent: int | None = None) -> str:
     return to_json(value, indent=indent, inf_nan_mode="constants").decode()
 
 
+def count(number: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shorten(text: str, limit: int = 80) -> str:
     """One line of at most so many characters."""
     line = " ".join(text.split())

@@ -19,6 +19,7 @@ from durable.workflow import WorkflowDefinition
 from runtime.cli.argument import parse_input
 from runtime.cli.exitcode import ExitCode
 from runtime.cli.interrupt import Interrupts
+from runtime.cli.output import count
 from runtime.cli.watch import Standstill, Watch
 from runtime.client.timeline import HIDDEN
 from runtime.runtime import Runtime
@@ -256,7 +257,7 @@ def _tell_standstill(session: Session, request: RunRequest, run: RunHandle[Any],
 def _tell_interruption(session: Session, request: RunRequest, runtime: Runtime, run: RunHandle[Any]) -> int:
     engine = runtime.worker.engine
     running = engine.runner.running if engine is not None else 0
-    steps = f"; {running} steps may finish, once more ends at once" if running else ""
+    steps = f"; {count(running, 'step')} may finish, once more ends at once" if running else ""
     session.output.note(f"interrupted{steps}")
     again = resume_command(session, request, run.workflow_id)
     if session.as_json:

@@ -9,22 +9,39 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from durable.errors import ConfigurationError
 
-_PARAMETERS: Final[dict[str, tuple[str, type]]] = {
-    "store": ("store", str),
-    "actor": ("by", str),
-    "codecs": ("codecs", str),
-    "targets": ("targets", list),
-    "queues": ("queue", list),
-    "max_concurrent_steps": ("max_concurrent_steps", int),
-    "grace": ("grace", str),
-    "log_level": ("log_level", str),
-    "log_format": ("log_format", str),
+
+class Setting(NamedTuple):
+    """One key of ``[tool.durable]``.
+
+    Attributes:
+        parameter: of the commands whose default it is.
+        kind: type of its value.
+        variable: of the environment, which wins over the file.
+        meaning: what it sets.
+    """
+
+    parameter: str
+    kind: type
+    variable: str
+    meaning: str
+
+
+SETTINGS: Final[dict[str, Setting]] = {
+    "store": Setting("store", str, "DURABLE_STORE", "URL of the store; a relative path counts from the file"),
+    "actor": Setting("by", str, "DURABLE_ACTOR", "in whose name the command acts"),
+    "codecs": Setting("codecs", str, "DURABLE_CODECS", "MODULE:NAME of a list of payload codecs"),
+    "targets": Setting("targets", list, "DURABLE_TARGETS", "what `durable worker` serves"),
+    "queues": Setting("queue", list, "DURABLE_QUEUES", "which queues are served"),
+    "max_concurrent_steps": Setting("max_concurrent_steps", int, "DURABLE_MAX_CONCURRENT_STEPS", "steps at once"),
+    "grace": Setting("grace", str, "DURABLE_GRACE", "how long steps may finish when the process ends"),
+    "log_level": Setting("log_level", str, "DURABLE_LOG_LEVEL", "lowest level that is shown"),
+    "log_format": Setting("log_format", str, "DURABLE_LOG_FORMAT", "human, json or auto"),
 }
-"""Settings, the parameters of commands that they are defaults of, and their types."""
+"""By key. Lists in variables are separated by spaces."""
 
 _TYPES: Final = {str: "a text", int: "a whole number", list: "a list of texts"}
 
@@ -67,12 +84,12 @@ def _table(file: Path) -> dict[str, Any] | None:
 def _defaults(table: dict[str, Any], file: Path) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for name, value in table.items():
-        if name not in _PARAMETERS:
-            close = difflib.get_close_matches(name, _PARAMETERS, 1)
+        if name not in SETTINGS:
+            close = difflib.get_close_matches(name, SETTINGS, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(_PARAMETERS)
+            known = ", ".join(SETTINGS)
             raise ConfigurationError(f"unknown setting {name!r} in [tool.durable] of {file}{hint} (known: {known})")
-        parameter, kind = _PARAMETERS[name]
+        parameter, kind, _, _ = SETTINGS[name]
         fits = isinstance(value, kind) and not isinstance(value, bool)
         if not fits or (kind is list and not all(isinstance(item, str) for item in value)):
             raise ConfigurationError(f"expected tool.durable.{name} in {file} to be {_TYPES[kind]}, got {value!r}")

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 RunIds = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="ID", help="Which runs; without ids, those that the filters select.", show_default=False
-    ),
+    typer.Argument(metavar="ID", help="Which runs; without ids, those that the filters select.", show_default=False),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; visible everywhere.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="In bulk: do not ask, after the count.")]
@@ -187,6 +185,7 @@ def _carry_out(
 def _select(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run: bool) -> list[str]:
     """The run ids that the filters select, after the count was told and confirmed; empty if there is nothing to do."""
     from durable.errors import ConfigurationError
+    from runtime.cli.output import count
 
     conditions = flags.conditions(order.statuses)
 
@@ -194,18 +193,14 @@ def _select(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run:
         return [summary.run_id async for summary in client.list(**conditions)]
 
     run_ids = session.run(select) or []
-    url = session.open_store().url
-    (session.output.line if dry_run and not session.as_json else session.output.note)(
-        f"{len(run_ids)} runs match in {url}"
-    )
+    url, counted = session.open_store().url, count(len(run_ids), "run")
+    (session.output.line if dry_run and not session.as_json else session.output.note)(f"{counted} selected in {url}")
     if dry_run or not run_ids:
         if session.as_json:
             session.output.data({"store": url, "matched": len(run_ids), "done": [], "refused": {}})
         return []
-    if not yes and not (sys.stdin.isatty() and typer.confirm(f"{order.verb} {len(run_ids)} runs?", err=True)):
-        raise ConfigurationError(
-            f"nothing was done; to {order.verb} {len(run_ids)} runs without being asked, add --yes"
-        )
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"{order.verb} {counted}?", err=True)):
+        raise ConfigurationError(f"nothing was done; to {order.verb} {counted} without being asked, add --yes")
     return run_ids
 
 

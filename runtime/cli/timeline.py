@@ -35,17 +35,23 @@ _LINE: Final = 110
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that ``durable show`` shows."""
+    """Everything that ``durable show`` shows.
+
+    Attributes:
+        has_worker: the worker that holds the run is alive.
+    """
 
     run: RunDescription
     timeline: Timeline
+    has_worker: bool
 
 
 async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = False) -> Report:
     """Read it from the store."""
     row = await run.row()
     pinned = client.get(row.workflow_id, row.run_id)
-    return Report(await pinned.describe(), await read_timeline(client, row, reveal=reveal))
+    workers = {worker.worker_id for worker in await client.store.workers()}
+    return Report(await pinned.describe(), await read_timeline(client, row, reveal=reveal), row.owner in workers)
 
 
 def show_report(session: Session, report: Report, *, in_full: bool = False) -> None:
@@ -65,7 +71,7 @@ def show_report(session: Session, report: Report, *, in_full: bool = False) -> N
         )
         return
     output.line((run.workflow_id, "strong"), "  ", (run.status.value, run.status.value))
-    for label, text in _facts(run):
+    for label, text in _facts(run, has_worker=report.has_worker):
         output.line((f"  {label:<11}", "dim"), text)
     output.line()
     for line in timeline_lines(report.timeline, in_full=in_full):
@@ -73,7 +79,7 @@ def show_report(session: Session, report: Report, *, in_full: bool = False) -> N
     _show_questions(session, run)
 
 
-def _facts(run: RunDescription) -> Iterator[tuple[str, str]]:
+def _facts(run: RunDescription, *, has_worker: bool) -> Iterator[tuple[str, str]]:
     yield "workflow", run.workflow
     yield "run id", run.run_id
     yield "started", f"{show_instant(run.started_at or run.created_at)} by {run.actor}"
@@ -90,7 +96,7 @@ def _facts(run: RunDescription) -> Iterator[tuple[str, str]]:
     if run.attributes:
         yield "attributes", ", ".join(f"{name}={value}" for name, value in run.attributes.items())
     if run.worker:
-        yield "worker", run.worker
+        yield "worker", run.worker if has_worker else f"{run.worker} (gone; it goes on with the next one)"
     for child in run.children:
         yield "child", f"{child.workflow_id} ({child.workflow}): {child.status.value}"
 

@@ -19,6 +19,7 @@ def worker(
         list[str] | None,
         typer.Argument(
             metavar="TARGET",
+            envvar="DURABLE_TARGETS",
             help="What to serve: file.py, file.py:workflow, module or module:workflow. "
             "Default: targets of [tool.durable].",
             show_default=False,
@@ -71,6 +72,7 @@ async def serve(
     import logging
 
     from runtime.cli.interrupt import Interrupts
+    from runtime.cli.output import count
     from runtime.worker.worker import Worker
 
     log = logging.getLogger("durable.worker")
@@ -90,12 +92,12 @@ async def serve(
             async with served:
                 workflows = ", ".join(served.registry.workflows) or "no workflows"
                 log.info(
-                    "worker %s serves %s and %d steps, queues %s, from %s",
-                    served.worker_id, workflows, len(served.registry.steps), ", ".join(queues), store.url,
+                    "worker %s serves %s and %s, queues %s, from %s",
+                    served.worker_id, workflows, count(len(served.registry.steps), "step"), ", ".join(queues), store.url,
                 )  # fmt: skip
                 await interrupts.asked.wait()
                 running = served.engine.runner.running if served.engine is not None else 0
-                log.info("stopping; %d steps may finish within %g s", running, grace_seconds)
+                log.info("stopping; %s may finish within %g s", count(running, "step"), grace_seconds)
         finally:
             await store.close()
     log.info("stopped")

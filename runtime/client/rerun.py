@@ -92,7 +92,9 @@ def check_rollback(row: RunRow) -> None:
         RunNotRetriableError: saying where the rollback stands.
     """
     if not row.status.is_closed:
-        raise RunNotRetriableError(f"{row.workflow_id!r} is {row.status}; its code decides about rollback until it ends")
+        raise RunNotRetriableError(
+            f"{row.workflow_id!r} is {row.status}; its code decides about rollback until it ends"
+        )
     if row.rollback is not RollbackStatus.FAILED:
         raise RunNotRetriableError(
             f"the rollback of {row.workflow_id!r} is {row.rollback}; only a rollback that failed can be resumed"

@@ -90,6 +90,7 @@ class Worker:
         self._watchdog = Watchdog(blocked_seconds)
         self._housekeeping: asyncio.Task[None] | None = None
         self._stopping: Engine | None = None
+        self._stopped = asyncio.Event()
         self.engine: Engine | None = None
 
     async def start(self) -> None:
@@ -190,9 +191,9 @@ class Worker:
     async def _stop(self, engine: Engine, grace_seconds: float) -> None:
         for unlisten in self._unlisten:
             unlisten()
-        until = asyncio.get_running_loop().time() + grace_seconds
-        await self._tasks.stop(grace_seconds)
-        await engine.stop(max(0.0, until - asyncio.get_running_loop().time()))
+        engine.claims.stop()
+        await asyncio.gather(self._tasks.stop(grace_seconds), engine.runner.stop(grace_seconds))
+        await engine.stop(0)
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait((self._housekeeping,))

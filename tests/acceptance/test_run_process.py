@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from acceptance.process import Process, durable, release, running, runs, show
+from acceptance.process import COMMAND, Process, durable, environment, release, running, runs, show
 
 APP = '''
 import os
@@ -102,6 +102,8 @@ def test_killed_run_goes_on_with_the_same_command_and_its_id(folder: Path, workf
         process.signal(signal.SIGKILL)
         assert process.end() == -signal.SIGKILL
     assert runs(folder)[waiting] == "waiting"
+    assert "its worker is gone" in durable(folder, "list").stdout
+    assert "(gone; it goes on with the next one)" in durable(folder, "show", waiting).stdout
     assert durable(folder, "signal", waiting, "go").returncode == 0
     done = durable(folder, *command)
     assert done.returncode == 0, done.stderr
@@ -213,3 +215,15 @@ def test_output_that_nobody_reads_any_more_is_no_fault(folder: Path) -> None:
     assert process.child.stdout is not None
     process.child.stdout.close()
     assert process.child.wait(60) in (0, 1)
+
+
+def test_full_disk_is_told_and_what_was_stored_stays(folder: Path) -> None:
+    assert durable(folder, "start", "app.py:two", "--id", "before").returncode == 0
+    limited = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); os.execv(sys.argv[1], sys.argv[1:])"
+    refused = subprocess.run(
+        [sys.executable, "-c", limited, COMMAND, "start", "app.py:two", "--id", "after"],
+        cwd=folder, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 7, refused.stderr
+    assert "DUR2002" in refused.stderr
+    assert runs(folder) == {"before": "pending"}

@@ -114,7 +114,7 @@ def test_signal_lets_steps_finish_and_their_results_are_kept(folder: Path, numbe
         durable(folder, "start", "blocked", "--id", "b1")
         worker.until("blocks")
         worker.signal(number)
-        assert "1 steps may finish" in worker.until("stopping")
+        assert "1 step may finish" in worker.until("stopping")
         release(folder / "pipe")
         assert worker.end() == 0
     step = next(entry for entry in show(folder, "b1")["timeline"] if entry["name"] == "blocks")

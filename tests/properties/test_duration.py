@@ -17,6 +17,7 @@ from durable.errors import DefinitionError
 LONGEST = 1_000 * 366 * 86_400
 SECONDS = st.floats(-LONGEST, LONGEST, exclude_min=True, exclude_max=True)
 SPANS = st.timedeltas(dt.timedelta(days=-300_000), dt.timedelta(days=300_000))
+LIFETIMES = st.timedeltas(dt.timedelta(days=-36_500), dt.timedelta(days=36_500))
 DURATIONS = st.one_of(st.integers(1 - LONGEST, LONGEST - 1), SECONDS, SPANS)
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
 INSTANTS = st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 1, 1), timezones=ZONES)
@@ -45,14 +46,16 @@ def test_longer_duration_is_never_shorter_in_microseconds(pair: list[Any]) -> No
         assert to_us(shorter) <= to_us(longer)
 
 
-@given(SPANS)
+@given(LIFETIMES)
 def test_timedelta_and_its_seconds_mean_the_same(span: dt.timedelta) -> None:
     assert abs(to_us(span) - to_us(span.total_seconds())) <= 1
 
 
 @given(
     st.one_of(
-        st.sampled_from([math.nan, math.inf, -math.inf, True, False, None, "1", b"1", dt.timedelta.max, dt.timedelta.min]),
+        st.sampled_from(
+            [math.nan, math.inf, -math.inf, True, False, None, "1", b"1", dt.timedelta.max, dt.timedelta.min]
+        ),
         st.integers(min_value=LONGEST),
         st.integers(max_value=-LONGEST),
         st.floats(min_value=LONGEST, allow_nan=False),

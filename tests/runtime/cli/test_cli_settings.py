@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
 from cli.command import Cli
 from durable.errors import ConfigurationError
-from runtime.cli.settings import find_settings
+from runtime.cli.app import build_app
+from runtime.cli.settings import SETTINGS, find_settings
 
 
 def configure(folder: Path, text: str) -> None:
@@ -57,6 +59,16 @@ def test_every_setting_reaches_its_parameter(folder: Path) -> None:
         "grace": "5s",
         "log_format": "json",
     }
+
+
+def test_variables_of_settings_are_those_of_the_flags() -> None:
+    group = typer.main.get_command(build_app())
+    variables: dict[str, set[str]] = {}
+    for command in group.commands.values():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.envvar:
+                variables.setdefault(parameter.name, set()).add(parameter.envvar)
+    assert variables == {setting.parameter: {setting.variable} for setting in SETTINGS.values()}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_bulk_counts_first_and_does_nothing_without_yes(cli: Cli, monkeypatch: p
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     ran = cli("terminate", "--workflow", "naps")
     assert ran.code == 2
-    assert "3 runs match in sqlite:///" in ran.err
+    assert "3 runs selected in sqlite:///" in ran.err
     assert "--yes" in ran.err
     assert set(statuses(cli).values()) == {"pending"}
 
@@ -64,7 +64,7 @@ def test_bulk_counts_first_and_does_nothing_without_yes(cli: Cli, monkeypatch: p
 def test_bulk_dry_run_only_counts(cli: Cli) -> None:
     ran = cli("cancel", "--prefix", "n", "--dry-run")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("3 runs match in sqlite:///")
+    assert ran.out.startswith("3 runs selected in sqlite:///")
     assert cli("cancel", "--prefix", "n", "--dry-run", "--json").data["matched"] == 3
     assert set(statuses(cli).values()) == {"pending"}
 

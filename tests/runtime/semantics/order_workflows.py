@@ -73,6 +73,14 @@ async def as_completed(ctx: Context, seen: list[str]) -> None:
         seen.append(await ctx.step(work, "between"))
 
 
+async def as_completed_coroutines(ctx: Context, seen: list[str]) -> None:
+    async def run(name: str) -> str:
+        return await ctx.step(work, name)
+
+    for next_one in asyncio.as_completed([run(name) for name in NAMES]):
+        seen.append(await next_one)
+
+
 async def lock(ctx: Context, seen: list[str]) -> None:
     guard = asyncio.Lock()
 
@@ -185,6 +193,7 @@ SCENARIOS: dict[str, Scenario] = {
         anyio_task_group,
         wait,
         as_completed,
+        as_completed_coroutines,
         lock,
         semaphore,
         queue,

@@ -30,6 +30,7 @@ go = Signal("go", int)
 stop = Signal("stop")
 peek = Query("peek", Any, takes=str)
 add = Update("add", int, returns=int)
+tell = Update("tell", int, returns=str)
 
 gates: dict[str, asyncio.Event] = {}
 
@@ -195,12 +196,9 @@ async def be_peeked_at(ctx: Context) -> list[Any]:
                 ctx.log.warning("from a query")
         return how
 
-    passing = asyncio.ensure_future(ctx.step(pass_gate, "gate"))
-    try:
-        await asyncio.wait_for(changed.wait(), 0.05)
-    except TimeoutError:
-        pass
-    await passing
+    waiting = asyncio.create_task(changed.wait())
+    await ctx.step(pass_gate, "gate")
+    waiting.cancel()
     return [changed.is_set(), dice.random()]
 
 
@@ -261,15 +259,18 @@ async def be_peeked_at_with_threads(ctx: Context) -> str:
     return await ctx.step(pass_gate, "gate")
 
 
-async def test_a_query_right_after_the_start_waits_for_the_first_turn(open_runtime, open_client):
+async def test_a_query_before_the_first_turn_waits_for_it(open_runtime, clock):
     """Semantics 18: a query is answered by the handlers of the first turn, also if it is asked before that."""
-    async with open_client() as client:
-        run = await client.start(be_peeked_at.options(id="x"))
-        asking = asyncio.create_task(run.query(peek, "early"))
-        async with open_runtime(be_peeked_at):
-            assert await asking == "early"
-            gate("gate").set()
-            await run.result(timeout=30)
+    async with open_runtime(be_peeked_at, clock=clock) as rt:
+        run = await rt.start(be_peeked_at.options(delay=60))
+        asking = asyncio.create_task(run.query(peek, "early", timeout=3600))
+        other = await rt.start(be_peeked_at)
+        assert await other.query(peek, "asked later") == "asked later"
+        assert not asking.done()
+        clock.advance(60.0)
+        assert await asyncio.wait_for(asking, 30) == "early"
+        gate("gate").set()
+        await run.result(timeout=30)
 
 
 @workflow
@@ -417,16 +418,16 @@ async def test_an_update_beside_the_end_of_the_run_is_told_so(open_runtime, open
 
 
 @workflow
-async def check_with_an_event(ctx: Context) -> list[Any]:
+async def check_with_an_event(ctx: Context) -> list[str]:
     changed = asyncio.Event()
-    seen: list[Any] = []
+    seen: list[str] = []
 
-    @ctx.on(add)
-    def on_add(value: int) -> int:
-        seen.append(value)
-        return value
+    @ctx.on(tell)
+    def on_tell(value: int) -> str:
+        seen.append(f"{value}, {'changed' if changed.is_set() else 'unchanged'}")
+        return seen[-1]
 
-    @on_add.validator
+    @on_tell.validator
     def _(value: int) -> None:
         if value < 0:
             changed.set()
@@ -451,15 +452,15 @@ async def test_a_validator_that_changes_something_leaves_no_trace(open_runtime, 
         await run.until_waiting("stop", timeout=30)
     async with open_client() as client:
         run = client.get("x")
-        updates = [asyncio.create_task(run.update(add, value, update_id=str(value))) for value in (1, -1, 2)]
+        updates = [asyncio.create_task(run.update(tell, value, update_id=str(value))) for value in (1, -1, 2)]
         await until_sent(client, "2")
         await run.signal(stop)
         async with open_runtime(check_with_an_event):
-            assert await asyncio.wait_for(updates[0], 30) == 1
+            assert await asyncio.wait_for(updates[0], 30) == "1, unchanged"
             with pytest.raises(UpdateFailedError, match="must not change the run"):
                 await asyncio.wait_for(updates[1], 30)
-            assert await asyncio.wait_for(updates[2], 30) == 2
-            assert await run.result(timeout=30) == [1, 2, "unchanged"]
+            assert await asyncio.wait_for(updates[2], 30) == "2, unchanged"
+            assert await run.result(timeout=30) == ["1, unchanged", "2, unchanged", "unchanged"]
 
 
 # -- 20: handlers that are left ---------------------------------------------------------------------------
