@@ -92,7 +92,7 @@ WORKFLOWS = (survives, gives_up, resumes_from_report, undoes_through_death)
 
 def start_worker(url: str, cache_size: int) -> subprocess.Popen[str]:
     """A worker in a process of its own. Whoever starts it waits for its end."""
-    return subprocess.Popen(  # noqa: S603 - ours
+    return subprocess.Popen(
         [sys.executable, "-m", "semantics.dying", url, str(cache_size)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,

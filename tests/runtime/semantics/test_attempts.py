@@ -51,7 +51,7 @@ tokens: list[str] = []
 @pytest.fixture(autouse=True)
 def fresh() -> Any:
     """What steps of this module record and wait for."""
-    global reached, released, thread_reached, thread_released  # noqa: PLW0603 - steps find them by name
+    global reached, released, thread_reached, thread_released
     reached, released = asyncio.Event(), asyncio.Event()
     thread_reached, thread_released = threading.Event(), threading.Event()
     seen.clear()
