@@ -35,7 +35,7 @@ from runtime.client.rerun import retry_run
 from runtime.client.starting import encode_message, signal_row, update_row
 from runtime.client.termination import terminate_run
 from runtime.identifier import new_run_id
-from runtime.store.row import InboxRow, LogRow, QueryRow, QuestionRow, RunRow, UpdateRow
+from runtime.store.row import AttemptOutcome, InboxRow, LogRow, QueryRow, QuestionRow, RunRow, UpdateRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -129,7 +129,7 @@ class RunHandle(Generic[R]):
                     worker=a.worker,
                 )
                 for a in attempts
-                if a.command
+                if a.command and not (row.status.is_closed and a.outcome is AttemptOutcome.STARTED)
             ],
         )
 
