@@ -79,7 +79,7 @@ class RetryPolicy:
         """
         initial, ceiling = to_us(self.initial_interval), to_us(self.max_interval)
         try:
-            delay = min(ceiling, round(initial * self.backoff ** (attempt - 1))) if initial else 0
+            delay = min(ceiling, round(initial * float(self.backoff) ** (attempt - 1))) if initial else 0
         except OverflowError:
             delay = ceiling
         if self.jitter:
