@@ -87,17 +87,20 @@ def bench(store: Store = None, as_json: Json = False) -> None:
     main(store, as_json)
 
 
-def version(as_json: Json = False) -> None:
-    """Show the version of durable and of what it depends on."""
-    from runtime.cli.output import Output
+def version(store: Store = None, as_json: Json = False) -> None:
+    """Show the version of durable and of what it depends on.
 
-    output = Output(as_json=as_json)
-    versions = _versions()
+    The store is the one that commands would use here; it is not opened.
+    """
+    from runtime.cli.session import Session
+
+    session = Session(store, None, as_json)
+    versions = {**_versions(), "store": session.open_store().url}
     if as_json:
-        output.data(versions)
+        session.output.data(versions)
         return
     for name, number in versions.items():
-        output.line(f"{name:<10} {number}")
+        session.output.line(f"{name:<10} {number}")
 
 
 def own_version() -> str:

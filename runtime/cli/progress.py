@@ -60,6 +60,9 @@ class LoggedProgress:
         if len(told) > MAX_LINES:
             log.info("and %d more ended", len(told) - MAX_LINES, extra=run_ids(row))
 
+    def tick(self) -> None:
+        """Time has passed."""
+
     def note(self, text: str) -> None:
         """A remark."""
         self._output.note(text)
@@ -93,10 +96,16 @@ class LiveProgress:
         self._count += len(told)
         self._ended.extend(told)
         self._state = (row, timeline)
+        if self._is_paused:
+            return
+        if self._live is None:
+            self.resume()
+        self.tick()
+
+    def tick(self) -> None:
+        """Redraw what time has changed."""
         if self._live is not None:
             self._live.refresh()
-        elif not self._is_paused:
-            self.resume()
 
     def note(self, text: str) -> None:
         """A remark."""
@@ -113,10 +122,11 @@ class LiveProgress:
 
         self._is_paused = False
         if self._live is None:
+            # without a thread of its own, which would draw what the event loop is just changing
             self._live = Live(
-                get_renderable=self._draw, console=self._output.console, refresh_per_second=8, transient=True
+                get_renderable=self._draw, console=self._output.console, auto_refresh=False, transient=True
             )
-            self._live.start()
+            self._live.start(refresh=True)
 
     def close(self) -> None:
         """Leave the last picture, with how it ended."""

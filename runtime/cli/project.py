@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from runtime.cli.options import Json
+from runtime.cli.options import Json, Store
 
 APP: Final = '''\
 """A first workflow: a step that may fail, a durable pause, a question to a person."""
@@ -69,12 +69,14 @@ requires-python = ">=3.11"
 dependencies = ["durable"]
 
 [tool.durable]
-store = "sqlite:///.durable/durable.db"
+store = "{store}"
 targets = ["app.py"]
 
 [tool.pytest.ini_options]
 pythonpath = ["."]
 """
+
+DEFAULT_STORE: Final = "sqlite:///.durable/durable.db"
 
 IGNORED: Final = ".durable/\n__pycache__/\n"
 
@@ -83,6 +85,7 @@ def init(
     folder: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Where; it is made if it does not exist.", show_default=False)
     ] = ".",
+    store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Write a small working project.
@@ -100,7 +103,7 @@ def init(
     files = {
         "app.py": APP,
         "test_app.py": TEST,
-        "pyproject.toml": PYPROJECT.format(name=name),
+        "pyproject.toml": PYPROJECT.format(name=name, store=store or DEFAULT_STORE),
         ".gitignore": IGNORED,
     }
     taken = [file for file in files if (home / file).exists()]

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PAUSE_SECONDS: Final = 0.05
 """Between two looks at least."""
 
+TICK_SECONDS: Final = 0.25
+"""After which a display is redrawn although nothing happened, because time goes on."""
+
 RETRY_SECONDS: Final = 1.0
 """Before a store is looked at again that was not available."""
 
@@ -73,7 +76,7 @@ class Watch:
         self._changed.set()
         self._unlisten = runtime.store.listen(self._hear)
         self._asking: tuple[Question, asyncio.Task[bool]] | None = None
-        self._answered: dict[tuple[str, int], int] = {}
+        self._answered: dict[tuple[str, int], int | None] = {}
         self._resting: dict[str, int] = {}
 
     def _hear(self, change: Change) -> None:
@@ -92,8 +95,9 @@ class Watch:
     async def until_standstill(self) -> Standstill:
         """Look whenever something changed, until nothing goes on by itself."""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            if not await self._has_changed():
+                self._progress.tick()
+                continue
             try:
                 stands = await self._look()
             except StoreUnavailableError:  # the worker says so and waits; so does the watch
@@ -103,6 +107,16 @@ class Watch:
             if stands is not None:
                 return stands
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _has_changed(self) -> bool:
+        """Wait for a change, but not for longer than a display may stand still."""
+        try:
+            async with asyncio.timeout(TICK_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
 
     async def _look(self) -> Standstill | None:
         row = await self._runtime.store.get_run(self._workflow_id)
@@ -196,7 +210,9 @@ class Watch:
             question, task = self._asking
             if task.done():
                 self._asking = None
-                self._answered[question.run_id, question.command] = seqs.get(question.run_id, 0)
+                # an approval may want others as well; an answer that was set aside is asked for again
+                once = question.kind == "approval"
+                self._answered[question.run_id, question.command] = None if once else seqs.get(question.run_id, 0)
                 self._progress.resume()
                 if not task.result():
                     self._terminal = None
@@ -207,7 +223,11 @@ class Watch:
             else:
                 await self._stop_asking()
                 self._progress.note(f"{question.kind} {question.key!r} was answered elsewhere or is over")
-        fresh = [one for one in questions if self._answered.get((one.run_id, one.command)) != seqs[one.run_id]]
+        fresh = [
+            one
+            for one in questions
+            if self._answered.get((one.run_id, one.command), -1) not in (None, seqs[one.run_id])
+        ]
         if self._asking is None and fresh and self._terminal is not None:
             self._progress.pause()
             task = asyncio.ensure_future(self._terminal.ask(fresh[0]))

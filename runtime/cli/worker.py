@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.cli.exitcode import ExitCode
-from runtime.cli.options import Codecs, Grace, LogFormat, LogLevel, MaxConcurrentSteps, Queue, Store
+from runtime.cli.options import Codecs, Grace, Json, LogFormat, LogLevel, MaxConcurrentSteps, Queue, Store
 
 if TYPE_CHECKING:
     from runtime.cli.session import Session
@@ -33,6 +33,7 @@ def worker(
     log_format: LogFormat = "auto",
     store: Store = None,
     codecs: Codecs = None,
+    as_json: Json = False,
 ) -> int:
     """Serve workflows and steps, until Ctrl-C or SIGTERM.
 
@@ -48,7 +49,7 @@ def worker(
     from runtime.cli.target import load_all
     from runtime.worker.worker import Worker  # noqa: F401 - before any code of the user's can take a name of ours
 
-    begin_logging(log_level, log_format)
+    begin_logging(log_level, "json" if as_json else log_format)
     grace_seconds = parse_duration(grace, "--grace").total_seconds()
     if not targets:
         raise ConfigurationError("durable worker needs a target, such as app.py, or targets in [tool.durable]")

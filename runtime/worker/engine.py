@@ -443,6 +443,7 @@ class Engine:
         if held.replayer is not None:
             self.cache.stubborn += held.replayer.evict()
             held.replayer = None
+        self._check_settled()
 
     # -- the runner's host --------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from kernel_model.program import Node, programs
 from kernel_model.snapshot import forget, replay, snapshot
 from kernel_model.world import SECOND, World
 
-from durable.history import split_batches
+from durable.history import EventKind, split_batches
 
 SALTS = st.integers(0, 2**16 - 1)
 LATER = st.sampled_from([0, 1, SECOND // 2, SECOND, 2 * SECOND])
@@ -39,6 +39,18 @@ def test_run_goes_on_after_a_replay_as_if_it_had_stayed_in_memory(
     data: st.DataObject, program: Node, salt: int
 ) -> None:
     world = live(data, program, salt)  # compares after every turn
+    world.close()
+
+
+@EXAMPLES
+@given(data=st.data(), program=programs(), salt=SALTS)
+def test_run_ends_once_everything_that_it_waits_for_has_happened(data: st.DataObject, program: Node, salt: int) -> None:
+    world = live(data, program, salt)
+    world.settle()
+    ended = len(world.history)
+    facts = [fact for fact in world.possible_facts() if fact.kind != EventKind.ROLLBACK_REQUESTED]
+    world.turn(facts, 3600 * SECOND)
+    assert len(world.history) == ended, "a run that is over took something more"
     world.close()
 
 

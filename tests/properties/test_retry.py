@@ -16,7 +16,7 @@ from durable.duration import to_us
 from durable.errors import DefinitionError
 
 INTERVALS = st.one_of(
-    st.integers(0, 10**6), st.floats(0, 10**6), st.timedeltas(dt.timedelta(0), dt.timedelta(days=365))
+    st.just(0), st.integers(0, 10**6), st.floats(0, 10**6), st.timedeltas(dt.timedelta(0), dt.timedelta(days=365))
 )
 ATTEMPTS = st.one_of(st.integers(1, 20), st.integers(1, 10**9))
 SHARES = st.floats(0, 1)
@@ -44,6 +44,8 @@ def test_delay_grows_by_its_factor_up_to_its_limit(policy: RetryPolicy, attempt:
     assert initial <= delay <= limit
     assert delay <= policy.delay_us(attempt + 1)
     assert policy.delay_us(1) == initial
+    if initial == 0 or policy.backoff == 1:
+        assert delay == initial
     if attempt <= 20 and math.isfinite(policy.backoff):
         exact = min(Fraction(limit), initial * Fraction(policy.backoff) ** (attempt - 1))
         assert delay == pytest.approx(float(exact), rel=1e-9, abs=1)

@@ -1,4 +1,4 @@
-"""A worker as a process of its own, for test_soak.py: ``python soak_worker.py URL LEDGER``; it ends with its standard input."""
+"""A worker as a process of its own, for test_soak.py: ``python soak_worker.py URL LEDGER``. It ends with its input."""
 
 from __future__ import annotations
 
@@ -44,16 +44,15 @@ async def half(ctx: Context, number: int) -> int:
 @workflow(messages=[go])
 async def soak(ctx: Context, number: int) -> list[int | str]:
     """A bit of everything, so that at any moment some runs are at each kind of wait."""
-    total = 0
-    for addend in range(5):
+    total = await ctx.wait_signal(go)
+    for addend in range(10):
         total = await ctx.step(add if addend % 2 else add_in_thread, total, addend)
     await ctx.sleep(0.02)
     total += sum(await asyncio.gather(ctx.child_workflow(half, number), ctx.step(add, number, 1)))
     try:
-        paid: int | str = await ctx.step(pay, number)
+        return [total, await ctx.step(pay, number)]
     except StepInDoubtError:
-        paid = "in doubt"
-    return [total + await ctx.wait_signal(go), paid]
+        return [total, "in doubt"]
 
 
 async def main() -> None:

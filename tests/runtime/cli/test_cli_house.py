@@ -43,6 +43,7 @@ def test_backup_of_nothing_is_refused(cli: Cli) -> None:
 def test_version_tells_what_behaviour_depends_on(cli: Cli) -> None:
     assert set(cli("version", "--json").data) >= {"durable", "kernel", "python", "sqlite", "anyio", "pydantic"}
     assert cli("version").out.startswith("durable ")
+    assert cli("version", "--store", "sqlite:////tmp/x.db", "--json").data["store"] == "sqlite:////tmp/x.db"
     assert cli("--version").out.startswith("durable ")
 
 
@@ -73,6 +74,18 @@ def test_init_says_what_it_wrote(cli: Cli) -> None:
     assert cli("init", "shop", "--json").data["files"] == ["app.py", "test_app.py", "pyproject.toml", ".gitignore"]
 
 
+def test_init_writes_the_store_that_is_given(cli: Cli, folder: Path) -> None:
+    cli("init", "--store", "sqlite:///runs.db")
+    assert cli("list", "--json").data["store"] == f"sqlite:///{folder}/runs.db"
+
+
 def test_init_where_nothing_can_be_written_says_so(cli: Cli, folder: Path) -> None:
     (folder / "file").write_text("")
     assert cli("init", "file/shop").code == 2
+
+
+def test_bench_measures_beside_the_store(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[object, ...]] = []
+    monkeypatch.setattr("runtime.bench.main", lambda *args: called.append(args))
+    assert cli("bench", "--store", "sqlite:///x.db", "--json").code == 0
+    assert called == [("sqlite:///x.db", True)]

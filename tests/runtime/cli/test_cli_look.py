@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.command import Cli
+from runtime.cli.listing import _overlap
+from runtime.store.row import LogRow
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -156,6 +159,65 @@ def test_logs_of_steps_and_workflow_are_kept_with_the_run(cli: Cli) -> None:
     assert [event["source"] for event in cli("logs", "h1", "--json", "-n", "1").events] == ["greet"]
     assert cli("logs", "h1", "--follow").out == out
     assert cli("logs", "o1").err.startswith("no log lines of o1 in sqlite:///")
+
+
+def test_lines_that_were_shown_are_not_shown_again() -> None:
+    a, b, c, d = (LogRow("r", at, "INFO", "s", "m") for at in range(4))
+    assert _overlap([], [a, b]) == 0
+    assert _overlap([a, b], [a, b, c]) == 2
+    assert _overlap([a, b, c], [b, c, d]) == 2  # the oldest was dropped
+    assert _overlap([a, b], [c, d]) == 0
+    assert _overlap([a, b], [a, b]) == 2
+
+
+def test_show_tells_of_children_fields_and_rollback(cli: Cli, write: Callable[[str, str], Path]) -> None:
+    write(
+        "family.py",
+        """
+        from durable import Context, RetryPolicy, step, workflow
+
+        @step(retry=RetryPolicy(max_attempts=1))
+        async def unmake(made: int) -> None:
+            raise RuntimeError("cannot undo")
+
+        @step(compensate=unmake)
+        async def make() -> int:
+            return 1
+
+        @workflow
+        async def small(ctx: Context) -> int:
+            return 2
+
+        @workflow
+        async def family(ctx: Context) -> None:
+            ctx.set_attributes(customer="acme")
+            await ctx.child_workflow(small.options(id="the-child"))
+            await ctx.step(make)
+            raise ValueError("too late")
+        """,
+    )
+    assert cli("run", "family.py:family", "--id", "f1").code == 1
+    out = cli("show", "f1").out
+    for line in (
+        "rollback   failed",
+        "attributes customer=acme",
+        "child      the-child (small): completed",
+        "✓ child small (the-child)",
+        "✗ rollback",
+        '✗ compensation unmake {"made":1}',
+        "RuntimeError: cannot undo  at family.py:6 in unmake",
+        "✗ run failed",
+    ):
+        assert line in out, out
+    assert [run["workflow_id"] for run in cli("list", "--attribute", "customer=acme", "--json").data["runs"]] == ["f1"]
+    assert "failed, rollback failed" in cli("list").out
+    assert "the rollback of f1 goes on" in cli("rollback", "f1").out
+    assert cli("rollback", "the-child", "--json").code == 6
+
+
+def test_show_says_when_a_delayed_run_begins(cli: Cli) -> None:
+    cli("start", "app.py:hello", "--id", "h1", "--delay", "1d")
+    assert "next at" in cli("show", "h1").out
 
 
 @pytest.mark.usefixtures("ended")

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from durable import Context, RetryPolicy, Signal, Update, step, workflow
+from durable.codec import AesGcmCodec
+from durable.duration import to_instant
 from durable.errors import RunFailedError
-from runtime import Runtime
+from durable.history import EventKind, Recorder, write_detail
+from runtime import Client, Runtime
 from runtime.client.entry import EntryKind, EntryState, TimelineEntry
-from runtime.client.timeline import Timeline, read_timeline, value_opener
+from runtime.client.timeline import HIDDEN, Timeline, read_timeline, value_opener
+from runtime.store.row import AttemptOutcome, AttemptRow
 
 go = Signal("go", int)
 add = Update("add", int, returns=int)
@@ -205,3 +209,78 @@ async def test_timeline_without_values_knows_operations_only(runtime: Runtime) -
         timeline = Timeline()
         timeline.feed(await run.history())
     assert (timeline.entries[0].name, timeline.entries[0].result) == ("completed", None)
+
+
+def fed(*events: tuple[str, int | None, str | None, str | None]) -> Timeline:
+    """A timeline of events: kind, command, name and detail."""
+    recorder, timeline = Recorder(), Timeline()
+    recorder.begin_batch(1_000_000)
+    timeline.feed([recorder.append(kind, "user:a", command, name, detail) for kind, command, name, detail in events])
+    return timeline
+
+
+def test_what_did_not_happen_is_told_with_its_reason() -> None:
+    timeline = fed(
+        (EventKind.RUN_STARTED, None, None, write_detail(continued_from="run-0")),
+        (EventKind.CHILD_STARTED, 1, "small", write_detail(workflow_id="c1")),
+        (EventKind.CHILD_STARTED, 2, "small", write_detail(workflow_id="c2")),
+        (EventKind.CHILD_FAILED, 1, "small", write_detail(error="exists")),
+        (EventKind.CHILD_FAILED, 2, "small", write_detail(error="cancelled", reason="too late")),
+        (EventKind.QUESTION_ASKED, 3, "go", write_detail(kind="question", prompt="Go?", deadline_us=5_000_000)),
+        (EventKind.QUESTION_WITHDRAWN, 3, None, None),
+        (EventKind.MESSAGE_SENT, 4, "go", write_detail(workflow_id="other")),
+        (EventKind.MESSAGE_FAILED, 4, None, write_detail(error="not_found")),
+        (EventKind.CANCEL_REQUESTED, None, None, write_detail(reason="enough")),
+        (EventKind.RUN_CANCELLED, None, None, write_detail(reason="enough")),
+    )
+    assert [(entry.kind.value, entry.name, entry.state.value, entry.text) for entry in timeline.entries] == [
+        ("run", "cancelled", "cancelled", "enough"),
+        ("child", "small", "failed", "c1: exists"),
+        ("child", "small", "cancelled", "c2: cancelled: too late"),
+        ("question", "go", "cancelled", "Go?"),
+        ("message", "go", "failed", "to other: not_found"),
+        ("request", "cancellation requested", "done", "enough"),
+    ]
+    assert timeline.entries[3].due_at == to_instant(5_000_000)
+
+
+def test_origin_of_a_run_is_told() -> None:
+    assert (
+        fed((EventKind.RUN_STARTED, None, None, write_detail(retry_of="run-0"))).entries[0].text
+        == "a retry of run run-0"
+    )
+
+
+def test_history_that_begins_in_the_middle_is_read_as_far_as_it_goes() -> None:
+    timeline = fed(
+        (EventKind.STEP_COMPLETED, 7, "lost", None),
+        (EventKind.UPDATE_COMPLETED, 8, "lost", write_detail(update_id="u")),
+        (EventKind.ROLLBACK_COMPLETED, 9, None, None),
+        ("SomethingNew", 10, None, None),
+        (EventKind.RUN_TERMINATED, None, None, None),
+    )
+    assert [(entry.kind, entry.name) for entry in timeline.entries] == [(EntryKind.RUN, "terminated")]
+
+
+def test_attempts_of_a_step_that_goes_on_are_counted() -> None:
+    timeline = fed((EventKind.RUN_STARTED, None, None, None), (EventKind.STEP_SCHEDULED, 1, "pay", None))
+    row = AttemptRow("r", 1, 2, AttemptOutcome.TIMED_OUT, 1_000_000, 2_000_000, 3_000_000, None, None, "w")
+    timeline.feed_attempts([row])
+    (step_entry,) = timeline.open
+    assert (step_entry.attempts, step_entry.tries[0].outcome) == (2, "timed_out")
+    assert step_entry.tries[0].next_at == to_instant(3_000_000)
+
+
+@pytest.mark.anyio
+async def test_encrypted_values_stay_hidden_unless_revealed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/t.db"
+    async with Runtime(url, workflows=[small], codecs=[AesGcmCodec(bytes(32))]) as runtime:
+        run = await runtime.start(small.options(id="s1"), 4)
+        await run.result(timeout=30)
+        hidden = await read_timeline(runtime, await run.row())
+        shown = await read_timeline(runtime, await run.row(), reveal=True)
+    async with Client(url) as client:
+        keyless = await read_timeline(client, await client.get("s1").row(), reveal=True)
+    assert (hidden.entries[0].input, hidden.entries[0].result) == (HIDDEN, HIDDEN)
+    assert (shown.entries[0].input, shown.entries[0].result) == ('{"number":4}', "8")
+    assert (keyless.entries[0].input, keyless.entries[0].result) == (HIDDEN, HIDDEN)

@@ -24,7 +24,7 @@ from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from runtime import Runtime
 from runtime.client.handle import RunHandle
-from semantics.order_workflows import SCENARIOS, order_of
+from semantics.order_workflows import NAMES, SCENARIOS, order_of, place
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +54,35 @@ async def test_the_order_is_the_same_on_every_replay_in_every_process(open_runti
     for hash_seed in (1, 2, 3):
         output = await asyncio.to_thread(replay_in_a_fresh_process, url, hash_seed)
         assert sorted(output.split()) == sorted(word for run in runs for word in (run.workflow_id, "completed"))
+
+
+async def test_child_tasks_see_the_variables_of_their_parents_and_of_nobody_else(open_runtime):
+    """Semantics 11: contextvars in child tasks: they get a copy; what is set outside the run does not leak in."""
+    place.set("the test")
+    async with open_runtime(order_of) as rt:
+        seen = await (await rt.start(order_of, "context_variables")).result(timeout=30)
+    assert seen[0] == "outside"
+    assert seen[1:7] == [f"{name} in root" for name in NAMES]
+    assert sorted(seen[7:13]) == [f"{name} in {name}" for name in NAMES]
+    assert seen[13:] == ["root"]
+
+
+async def test_generators_are_closed_where_they_are_closed_and_else_at_the_end(open_runtime):
+    """Semantics 11: async generators closed early run their ``finally`` there, steps included; left ones at the run's end."""
+    async with open_runtime(order_of) as rt:
+        run = await rt.start(order_of, "generator")
+        seen = await run.result(timeout=30)
+        done = [event.payload for event in await run.history() if event.kind == EventKind.STEP_COMPLETED]
+    assert seen[:2] == ["closed early n0", "closed early closed"]
+    assert seen[2:9] == [
+        "left n0",
+        "left n1",
+        "left n2",
+        *(f"left as well n{number}" for number in range(3)),
+        "afterwards",
+    ]
+    assert "left as well closed" in seen
+    assert "closed early closed" in done[1]
 
 
 # -- 12: anyio --------------------------------------------------------------------------------------------
