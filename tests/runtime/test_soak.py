@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from durable.history import EventKind, verify_chain
 from runtime import Client
+from runtime.client.handle import RunHandle
 from runtime.store.row import RunFilter, RunRow
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +38,11 @@ def worker(url: str, ledger: Path) -> Iterator[subprocess.Popen[str]]:
             process.stdin.close()
 
 
+async def let_go(runs: list[RunHandle[Any]], numbers: range) -> None:
+    """Some of the runs may begin."""
+    await asyncio.gather(*(runs[number].signal("go", number) for number in numbers))
+
+
 async def owner_of_an_open_run(client: Client) -> str:
     """A worker that is at work right now."""
 
@@ -52,11 +59,13 @@ async def test_kill_of_one_of_two_workers_in_the_middle_loses_nothing(tmp_path: 
     with worker(url, ledger) as first, worker(url, ledger) as second:
         async with Client(url) as client, asyncio.timeout(120):
             runs = [await client.start(client.workflow("soak", id=f"soak-{number}"), number) for number in range(RUNS)]
-            await asyncio.gather(*(run.signal("go", number) for number, run in enumerate(runs)))
+            await let_go(runs, range(DONE_BEFORE_THE_KILL))
             await asyncio.gather(*(run.result() for run in runs[:DONE_BEFORE_THE_KILL]))
+            rest = asyncio.create_task(let_go(runs, range(DONE_BEFORE_THE_KILL, RUNS)))
             victim = await owner_of_an_open_run(client)
             pids = {row.worker_id: row.pid for row in await client.store.workers()}
             (first if first.pid == pids[victim] else second).kill()
+            await rest
             results = [await run.result() for run in runs]
             rows = await everything(client)
             histories = {row.run_id: await client.store.read_history(row.run_id) for row in rows}
