@@ -1,11 +1,17 @@
-"""Connections for reading, through aiosqlite: long reads hold up neither commits nor short reads."""
+"""Connections for reading, through aiosqlite: long reads hold up neither commits nor short reads.
+
+A hop to a connection's thread and back costs many times what a short read does. So short reads share their hops: what
+is asked while one is under way goes together with the next one. A thousand callers who wait for their runs, which one
+commit ends, cost one hop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -26,6 +32,14 @@ class _Reader(NamedTuple):
     file: tuple[int, int]
 
 
+class _Read(NamedTuple):
+    """A short read that somebody waits for."""
+
+    statement: str
+    parameters: Sequence[Any]
+    found: asyncio.Future[list[Any]]
+
+
 class ReadPool:
     """A few connections that cannot write, opened when they are needed.
 
@@ -39,21 +53,27 @@ class ReadPool:
         self._is_closed = True
         self._limit = anyio.Semaphore(_CONNECTIONS)
         self._opening: set[asyncio.Future[_Reader]] = set()
+        self._asked: list[_Read] = []
+        self._answering: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Keep connections from now on."""
         self._is_closed = False
 
-    async def rows(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        """All result rows of a statement.
+    async def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All result rows of a statement that finds few; the next short reads wait for it.
 
         Raises:
             StoreUnavailableError: the file cannot be read now.
         """
-        async with self._connected() as connection:
-            return list(await connection.execute_fetchall(statement, parameters))
+        loop = asyncio.get_running_loop()
+        read = _Read(statement, parameters, loop.create_future())
+        self._asked.append(read)
+        if self._answering is None:
+            self._answering = loop.create_task(self._answer())
+        return await read.found
 
-    async def row(self, statement: str, parameters: Iterable[Any] = ()) -> Any:
+    async def row(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """The only result row of a statement, or None."""
         found = await self.rows(statement, parameters)
         return found[0] if found else None
@@ -69,9 +89,36 @@ class ReadPool:
                 connection.execute("ROLLBACK")
 
         async with self._connected() as connection:
-            # aiosqlite has no public way to run a function on its thread; a hop for every statement costs too much.
-            execute: Callable[..., Awaitable[T]] = connection._execute
-            return await execute(in_transaction, connection._conn)
+            return await _hop(connection, in_transaction)
+
+    async def _answer(self) -> None:
+        """Make the short reads that are asked for, and those that come meanwhile."""
+        try:
+            while self._asked:
+                reads, self._asked = self._asked, []
+                try:
+                    await self._read_all(reads)
+                except Exception as error:  # noqa: BLE001 - it is told to those who asked
+                    for read in reads:
+                        if not read.found.done():
+                            read.found.set_exception(error)
+        finally:
+            self._answering = None
+            for read in self._asked:
+                read.found.cancel()
+
+    async def _read_all(self, reads: Sequence[_Read]) -> None:
+        """Answer reads in one hop. One that is at fault fails alone; what is wrong with the file fails the rest."""
+        async with self._connected() as connection:
+            for read, found in zip(reads, await _hop(connection, partial(_fetch_each, reads)), strict=True):
+                if isinstance(found, sqlite3.Error):
+                    raise found
+                if read.found.done():
+                    continue
+                if isinstance(found, Exception):
+                    read.found.set_exception(found)
+                else:
+                    read.found.set_result(found)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -133,7 +180,26 @@ class ReadPool:
     async def close(self) -> None:
         """Disconnect; reads that are still running disconnect when they end."""
         self._is_closed = True
+        if self._answering is not None:
+            await asyncio.wait([self._answering])
         while self._opening:
             await asyncio.wait(set(self._opening))
         while self._idle:
             await self._idle.pop().connection.close()
+
+
+async def _hop(connection: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a function on a connection's thread: aiosqlite has no public way, and a hop a statement costs too much."""
+    execute: Callable[..., Awaitable[T]] = connection._execute
+    return await execute(work, connection._conn)
+
+
+def _fetch_each(reads: Sequence[_Read], connection: sqlite3.Connection) -> list[list[Any] | Exception]:
+    """What every statement finds, or how it failed."""
+    found: list[list[Any] | Exception] = []
+    for statement, parameters, _ in reads:
+        try:
+            found.append(connection.execute(statement, parameters).fetchall())
+        except Exception as error:  # noqa: BLE001 - the caller tells whom it concerns
+            found.append(error)
+    return found

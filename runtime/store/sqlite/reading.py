@@ -135,7 +135,7 @@ class Reading:
 
     async def questions(self, workflow_id: str | None = None) -> list[QuestionRow]:
         if workflow_id is None:
-            rows = await self._pool.rows(_READ["questions"])
+            rows = await self._pool.run(lambda connection: connection.execute(_READ["questions"]).fetchall())
         else:
             rows = await self._pool.rows(_READ["questions_of"], (workflow_id,))
         return [QuestionRow(*columns) for columns in rows]
