@@ -35,7 +35,7 @@ from runtime.client.rerun import retry_run
 from runtime.client.starting import encode_message, signal_row, update_row
 from runtime.client.termination import terminate_run
 from runtime.identifier import new_run_id
-from runtime.store.row import AttemptOutcome, InboxRow, LogRow, QueryRow, QuestionRow, RunRow, UpdateRow
+from runtime.store.row import AttemptOutcome, Ending, InboxRow, LogRow, QueryRow, QuestionRow, RunRow, UpdateRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -203,17 +203,33 @@ class RunHandle(Generic[R]):
 
     async def _result(self) -> R:
         client = self._client
-        row = await self.row()
+        run_id = self.run_id or (await self.row()).run_id
         while True:
-            row = await self._closed(row.run_id)
+            row, event = await self._ending(run_id)
+            if row.status is RunStatus.COMPLETED:
+                break
             successor = await client.store.successor(row.run_id)
             if successor is None:
                 break
-            row = successor
-        terminal = await self._terminal_event(row)
-        blobs = await client.store.read_blobs(row.run_id)
-        outcome: R = read_outcome(row, terminal, self._codec, client.envelope, blobs, client.modules)
+            run_id = successor.run_id
+        has_blob = event.payload is not None and '"blob"' in event.payload
+        blobs = await client.store.read_blobs(row.run_id) if has_blob else {}
+        outcome: R = read_outcome(row, event, self._codec, client.envelope, blobs, client.modules)
         return outcome
+
+    async def _ending(self, run_id: str) -> Ending:
+        """Wait for the end of one run."""
+        store = self._client.store
+
+        async def look() -> Ending | None:
+            row = await store.get_run_by_id(run_id)
+            if row is None:
+                raise RunNotFoundError(
+                    f"no run {run_id} of {self.workflow_id!r} in {store.url}", workflow_id=self.workflow_id
+                )
+            return Ending(row, await self._terminal_event(row)) if row.status.is_closed else None
+
+        return await self._client.watch.until_ended(run_id, look)
 
     async def _terminal_event(self, row: RunRow) -> Event:
         """The event that ended a run: the last one, unless its rollback went on later."""
@@ -221,17 +237,6 @@ class RunHandle(Generic[R]):
         if not any(event.kind in _ENDS for event in history):
             history = await self._client.store.read_history(row.run_id)
         return next(event for event in reversed(history) if event.kind in _ENDS)
-
-    async def _closed(self, run_id: str) -> RunRow:
-        client = self._client
-
-        async def look() -> RunRow | None:
-            row = await client.store.get_run_by_id(run_id)
-            if row is None:
-                raise RunNotFoundError(f"run {run_id} of {self.workflow_id!r} was purged", workflow_id=self.workflow_id)
-            return row if row.status.is_closed else None
-
-        return await client.watch.until(look, lambda change: change.closed is None or run_id in change.closed)
 
     async def until_waiting(self, what: str | None = None, timeout: Duration | None = None) -> None:
         """Wait until the run waits for something; ``what`` must occur in the words of ``waiting_for``.

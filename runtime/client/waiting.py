@@ -1,4 +1,8 @@
-"""Waiting for what a store will say: one listener for any number of callers."""
+"""Waiting for what a store will say: one listener for any number of callers.
+
+Most callers wait for runs to end, and there may be thousands of them: they are found by the run's id, and where the
+store tells how a run ended, they need not look.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from runtime.store.protocol import Store
-from runtime.store.row import Change
+from runtime.store.row import Change, Ending
 
 T = TypeVar("T")
 
@@ -17,6 +21,7 @@ class ChangeWatch:
 
     def __init__(self, store: Store) -> None:
         self._waiting: dict[asyncio.Future[None], Callable[[Change], bool]] = {}
+        self._ending: dict[str, set[asyncio.Future[Ending | None]]] = {}
         self._stop = store.listen(self._changed)
 
     def close(self) -> None:
@@ -24,6 +29,11 @@ class ChangeWatch:
         self._stop()
 
     def _changed(self, change: Change) -> None:
+        if self._ending and change.closed != frozenset():
+            for run_id in list(self._ending) if change.closed is None else change.closed:
+                for ended in self._ending.get(run_id, ()):
+                    if not ended.done():
+                        ended.set_result(change.endings.get(run_id))
         for future, concerns in list(self._waiting.items()):
             if not future.done() and concerns(change):
                 future.set_result(None)
@@ -41,3 +51,19 @@ class ChangeWatch:
                 await future
             finally:
                 del self._waiting[future]
+
+    async def until_ended(self, run_id: str, look: Callable[[], Awaitable[Ending | None]]) -> Ending:
+        """Return how a run ended, as ``look`` finds it or as the store tells."""
+        loop = asyncio.get_running_loop()
+        while True:
+            ended: asyncio.Future[Ending | None] = loop.create_future()
+            waiting = self._ending.setdefault(run_id, set())
+            waiting.add(ended)
+            try:
+                ending = await look() or await ended
+                if ending is not None:
+                    return ending
+            finally:
+                waiting.discard(ended)
+                if not waiting:
+                    self._ending.pop(run_id, None)

@@ -418,6 +418,18 @@ class RunFilter:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Ending(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        row: the run.
+        event: its terminal event.
+    """
+
+    row: RunRow
+    event: Event
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a commit made others want to look at.
@@ -432,6 +444,7 @@ class Change:
         closed: ids of the runs that ended; None: any run may have.
         wrote: run ids whose published values, streams, attempts or history grew, or whose status or wait changed;
             None: any.
+        endings: of those of ``closed`` of which the store knows it without looking, how they ended.
     """
 
     ready: bool = True
@@ -440,3 +453,4 @@ class Change:
     updates: bool = True
     closed: frozenset[str] | None = None
     wrote: frozenset[str] | None = None
+    endings: Mapping[str, Ending] = field(default_factory=dict)

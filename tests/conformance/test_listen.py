@@ -101,6 +101,19 @@ async def test_commit_tells_which_run_ended(store):
     assert change.closed is None or change.closed == {author.run.run_id}
 
 
+async def test_ending_that_is_told_is_the_one_that_is_kept(store):
+    author = await begin(store)
+    other = await begin(store, "other")
+    ear = Ear(store)
+    outcomes = await commit(store, author.turn(STARTED, COMPLETED, change=ended()), other.turn(STARTED, change=RUNNING))
+    assert outcomes == [None, None]
+    change = await ear.hears(lambda change: change.closed is None or change.closed)
+    assert set(change.endings) <= {author.run.run_id}
+    for run_id, (row, event) in change.endings.items():
+        assert row == await store.get_run_by_id(run_id)
+        assert event == (await store.read_history(run_id))[-1]
+
+
 async def test_commit_tells_of_runs_that_it_made_ready(store):
     await begin_waiting(store, "other")
     author = await begin(store)

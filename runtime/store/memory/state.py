@@ -20,6 +20,7 @@ from runtime.store.row import (
     AttemptOutcome,
     AttemptRow,
     Change,
+    Ending,
     InboxRow,
     LogRow,
     QueryRow,
@@ -108,12 +109,21 @@ class Draft:
     updates: bool = False
     closed: set[str] = field(default_factory=set)
     wrote: set[str] = field(default_factory=set)
+    endings: dict[str, Ending] = field(default_factory=dict)
 
     def finish(self) -> Change | None:
         """What listeners are told; None if there is nothing to look at."""
         if not (self.ready or self.tasks or self.queries or self.updates or self.closed or self.wrote):
             return None
-        return Change(self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote))
+        return Change(
+            self.ready,
+            self.tasks,
+            self.queries,
+            self.updates,
+            frozenset(self.closed),
+            frozenset(self.wrote),
+            self.endings,
+        )
 
 
 class Receipt(Enum):

@@ -17,7 +17,7 @@ from durable.errors import ConflictError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, Recorder, write_detail
 from runtime.store.memory.state import KeptRun, Receipt, State, earliest
-from runtime.store.row import InboxRow, NewRun, RunChange, RunRow, Turn
+from runtime.store.row import Ending, InboxRow, NewRun, RunChange, RunRow, Turn
 from runtime.store.rule import PARENT_ENDED, WAKERS, accepts, is_kept_for_successor, wakes
 
 
@@ -94,6 +94,8 @@ def write_turn(state: State, turn: Turn) -> ConflictError | None:
         state.change(run, owner=None, epoch=run.row.epoch + 1)
     if turn.change is not None:
         _apply_change(state, run, turn.change)
+        if turn.change.closed_at_us is not None and turn.events:
+            state.draft.endings[turn.run_id] = Ending(run.row, turn.events[-1])
     if turn.close_children:
         _close_children(state, turn)
     for new in turn.new_runs:

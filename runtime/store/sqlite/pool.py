@@ -20,6 +20,7 @@ import anyio
 
 from durable.errors import StoreError
 from runtime.store.sqlite.connection import READER, identify, is_harmless, translate, uri
+from runtime.store.sqlite.statement import Bulk
 
 T = TypeVar("T")
 
@@ -32,10 +33,27 @@ class _Reader(NamedTuple):
     file: tuple[int, int]
 
 
+class Keyed(NamedTuple):
+    """A statement that finds rows by their keys, any number of them.
+
+    Attributes:
+        bulk: the statement, which has one parameter a key.
+        column: where a row that it finds has its key.
+    """
+
+    bulk: Bulk
+    column: int
+
+    def find(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Any]:
+        """The rows by key. A key that is no text that can be stored finds none."""
+        sound = [key for key in dict.fromkeys(keys) if _is_sound(key)]
+        return {row[self.column]: row for row in self.bulk.read(connection, sound)}
+
+
 class _Read(NamedTuple):
     """A short read that somebody waits for."""
 
-    statement: str
+    statement: str | Keyed
     parameters: Sequence[Any]
     found: asyncio.Future[list[Any]]
 
@@ -60,8 +78,10 @@ class ReadPool:
         """Keep connections from now on."""
         self._is_closed = False
 
-    async def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    async def rows(self, statement: str | Keyed, parameters: Sequence[Any] = ()) -> list[Any]:
         """All result rows of a statement that finds few; the next short reads wait for it.
+
+        Those for which the same ``Keyed`` is asked at about the same time are found by one statement.
 
         Raises:
             StoreUnavailableError: the file cannot be read now.
@@ -73,7 +93,7 @@ class ReadPool:
             self._answering = loop.create_task(self._answer())
         return await read.found
 
-    async def row(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+    async def row(self, statement: str | Keyed, parameters: Sequence[Any] = ()) -> Any:
         """The only result row of a statement, or None."""
         found = await self.rows(statement, parameters)
         return found[0] if found else None
@@ -194,10 +214,27 @@ async def _hop(connection: aiosqlite.Connection, work: Callable[[sqlite3.Connect
     return await execute(work, connection._conn)
 
 
+def _is_sound(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fetch_each(reads: Sequence[_Read], connection: sqlite3.Connection) -> list[list[Any] | Exception]:
-    """What every statement finds, or how it failed."""
+    """What every read finds, or how it failed."""
+    sought: dict[Keyed, list[str]] = {}
+    for read in reads:
+        if isinstance(read.statement, Keyed):
+            sought.setdefault(read.statement, []).extend(read.parameters)
+    by_key = {keyed: keyed.find(connection, keys) for keyed, keys in sought.items()}
     found: list[list[Any] | Exception] = []
     for statement, parameters, _ in reads:
+        if isinstance(statement, Keyed):
+            rows = by_key[statement]
+            found.append([rows[key] for key in parameters if key in rows])
+            continue
         try:
             found.append(connection.execute(statement, parameters).fetchall())
         except Exception as error:  # noqa: BLE001 - the caller tells whom it concerns

@@ -24,14 +24,17 @@ from runtime.store.row import (
 )
 from runtime.store.sqlite.listing import count_runs, list_runs
 from runtime.store.sqlite.ownership import inbox_row
-from runtime.store.sqlite.pool import ReadPool
+from runtime.store.sqlite.pool import Keyed, ReadPool
 from runtime.store.sqlite.state import Run
-from runtime.store.sqlite.statement import load
+from runtime.store.sqlite.statement import Bulk, load
 from runtime.store.sqlite.task import task_row
 
 _READ: Final = load("read")
 _RUN: Final = load("run")
 _TASK: Final = load("task")
+
+_CURRENT: Final = Keyed(Bulk(_RUN["current"], 1), column=2)
+_BY_RUN_ID: Final = Keyed(Bulk(_RUN["by_run_id"], 1), column=1)
 
 _as_event: Final = partial(tuple.__new__, Event)
 """``Event._make`` without its call into Python: histories are long."""
@@ -44,18 +47,18 @@ class Reading:
 
     # -- runs ---------------------------------------------------------------------------------------------
 
-    async def _one_run(self, statement: str, parameter: str) -> RunRow | None:
-        columns = await self._pool.row(_READ[statement], (parameter,))
+    async def _one_run(self, statement: str | Keyed, key: str) -> RunRow | None:
+        columns = await self._pool.row(statement, (key,))
         return Run(columns).row() if columns else None
 
     async def get_run(self, workflow_id: str) -> RunRow | None:
-        return await self._one_run("run", workflow_id)
+        return await self._one_run(_CURRENT, workflow_id)
 
     async def get_run_by_id(self, run_id: str) -> RunRow | None:
-        return await self._one_run("run_by_id", run_id)
+        return await self._one_run(_BY_RUN_ID, run_id)
 
     async def successor(self, run_id: str) -> RunRow | None:
-        return await self._one_run("successor", run_id)
+        return await self._one_run(_READ["successor"], run_id)
 
     async def children(self, run_id: str) -> list[RunRow]:
         return [Run(columns).row() for columns in await self._pool.rows(_READ["children"], (run_id,))]

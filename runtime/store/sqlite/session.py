@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from durable.history import Event
-from runtime.store.row import Change, InboxRow
+from runtime.store.row import Change, Ending, InboxRow
 from runtime.store.rule import accepts, wakes
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import Bulk, load
@@ -46,7 +46,7 @@ _REMEMBERED: Final = 40_000
 class Draft:
     """The ``Change`` that a transaction amounts to, while it is being written."""
 
-    __slots__ = ("closed", "queries", "ready", "tasks", "updates", "wrote")
+    __slots__ = ("_endings", "closed", "queries", "ready", "tasks", "updates", "wrote")
 
     def __init__(self) -> None:
         self.ready = False
@@ -55,12 +55,20 @@ class Draft:
         self.updates = False
         self.closed: set[str] = set()
         self.wrote: set[str] = set()
+        self._endings: dict[str, tuple[Run, Event]] = {}
+
+    def end(self, run: Run, event: Event) -> None:
+        """A run ends with an event."""
+        self._endings[run.run_id] = run, event
 
     def finish(self) -> Change | None:
         """What listeners are told; None if there is nothing to look at."""
         if not (self.ready or self.tasks or self.queries or self.updates or self.closed or self.wrote):
             return None
-        return Change(self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote))
+        endings = {run_id: Ending(run.row(), event) for run_id, (run, event) in self._endings.items()}
+        return Change(
+            self.ready, self.tasks, self.queries, self.updates, frozenset(self.closed), frozenset(self.wrote), endings
+        )
 
 
 class Session:

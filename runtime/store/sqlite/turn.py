@@ -43,6 +43,8 @@ def write_turn(session: Session, turn: Turn) -> ConflictError | None:
         session.change_head(run)
     if turn.change is not None:
         _apply_change(session, run, turn.change)
+        if turn.change.closed_at_us is not None and turn.events:
+            session.draft.end(run, turn.events[-1])
     if turn.close_children:
         _close_children(session, turn)
     for new in turn.new_runs:

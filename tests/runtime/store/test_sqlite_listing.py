@@ -131,7 +131,6 @@ async def test_page_of_common_runs_is_read_in_order_without_sorting(sqlite, wher
         ("task", "next", 2, "durable_tasks_by_available"),
         ("task", "cancelled", 1, "durable_tasks_by_owner"),
         ("house", "purgeable", 2, "durable_runs_by_closed"),
-        ("read", "run", 1, "durable_runs_by_workflow_id"),
         ("read", "history", 3, "durable_events_by_run (run_key=? AND seq>?)"),
     ],
 )
@@ -140,6 +139,16 @@ async def test_no_statement_of_a_worker_looks_at_all_runs(sqlite, file, name, pa
     assert index in lines
     assert not any(line.startswith("SCAN") for line in lines.splitlines()), lines
     assert "TEMP B-TREE" not in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("by_run_id", "sqlite_autoindex_durable_runs_1"), ("current", "durable_runs_by_workflow_id")]
+)
+async def test_runs_are_found_by_their_ids_through_an_index(sqlite, name, index):
+    lines = plan(sqlite.path, load("run")[name].format(rows="(?), (?)"), 2)
+    assert index in lines
+    scans = {line for line in lines.splitlines() if line.startswith("SCAN")}
+    assert scans <= {"SCAN v", "SCAN 2 CONSTANT ROWS", "SCAN 2-ROW VALUES CLAUSE"}, "only the ids are gone through"
 
 
 @pytest.mark.parametrize("name", ["owners"])

@@ -1,4 +1,4 @@
-"""Readers that are cancelled leave nothing behind."""
+"""Readers share their hops, and those that are cancelled leave nothing behind."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from conformance.build import begin, new_run
 
-from runtime.store.sqlite import SqliteStore
+from durable.errors import StoreUnavailableError
+from runtime.store.sqlite import SqliteStore, pool
 
 
 def test_read_that_is_cancelled_while_it_connects_leaves_no_thread_that_fails(
@@ -36,3 +38,54 @@ def test_read_that_is_cancelled_while_it_connects_leaves_no_thread_that_fails(
         thread.join(timeout=30)
         assert not thread.is_alive()
     assert failed == []
+
+
+@pytest.fixture
+def hops(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one with every hop to a reader's thread."""
+    made: list[object] = []
+    hop = pool._hop
+
+    def count(connection: object, work: object) -> object:
+        made.append(work)
+        return hop(connection, work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool, "_hop", count)
+    return made
+
+
+@pytest.mark.anyio
+async def test_reads_that_are_asked_for_together_share_a_hop(sqlite: SqliteStore, hops: list[object]) -> None:
+    started = [await sqlite.start(new_run(f"w{number}")) for number in range(50)]
+    hops.clear()
+    rows = await asyncio.gather(
+        *(sqlite.get_run_by_id(start.run.run_id) for start in started),
+        *(sqlite.get_run(f"w{number}") for number in range(51)),
+        *(sqlite.read_inbox(start.run.run_id) for start in started),
+    )
+    assert len(hops) == 1
+    assert rows[:50] == rows[50:100] == [start.run for start in started]
+    assert rows[100] is None
+    assert [row.run_id for inbox in rows[101:] for row in inbox] == [start.run.run_id for start in started]
+
+
+@pytest.mark.anyio
+async def test_read_that_cannot_be_made_does_not_take_others_with_it(sqlite: SqliteStore) -> None:
+    await begin(sqlite, "w")
+    found = await asyncio.gather(
+        sqlite.get_run("w"),
+        sqlite.read_inbox("\ud800"),
+        sqlite.get_run("\ud800"),
+        sqlite.read_inbox("nobody"),
+        return_exceptions=True,
+    )
+    assert getattr(found[0], "workflow_id", None) == "w"
+    assert isinstance(found[1], UnicodeEncodeError)
+    assert found[2:] == [None, []]
+
+
+@pytest.mark.anyio
+async def test_reads_fail_together_when_the_file_cannot_be_read(sqlite: SqliteStore) -> None:
+    sqlite.path.unlink()
+    found = await asyncio.gather(sqlite.get_run("w"), sqlite.read_inbox("w"), return_exceptions=True)
+    assert [type(error) for error in found] == [StoreUnavailableError] * 2

@@ -1,11 +1,5 @@
 -- What readers ask, on connections that cannot write.
 
--- name: run
-SELECT * FROM durable_run_rows WHERE key = (SELECT max(key) FROM durable_runs WHERE workflow_id = ?);
-
--- name: run_by_id
-SELECT * FROM durable_run_rows WHERE run_id = ?;
-
 -- name: successor
 SELECT later.*
 FROM durable_runs AS earlier
