@@ -497,7 +497,15 @@ class RunHandle(Generic[R]):
         await client.store.send(InboxRow(self.workflow_id, pinned, None, fact, client.clock.now_us()))
 
 
-_ENDS = frozenset({EventKind.RUN_COMPLETED, EventKind.RUN_FAILED, EventKind.RUN_CANCELLED, EventKind.RUN_TERMINATED})
+_ENDS = frozenset(
+    {
+        EventKind.RUN_COMPLETED,
+        EventKind.RUN_FAILED,
+        EventKind.RUN_CANCELLED,
+        EventKind.RUN_TERMINATED,
+        EventKind.RUN_CONTINUED,
+    }
+)
 
 
 def _question(row: QuestionRow) -> Question:
