@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from runtime.worker.garbage import calm_collector
+
 
 class WorkerProcess:
     """A running worker process."""
@@ -72,4 +74,5 @@ async def serve(url: str) -> None:
 
 
 if __name__ == "__main__":
+    calm_collector()
     asyncio.run(serve(sys.argv[1]))

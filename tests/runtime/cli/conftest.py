@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -38,8 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     path, root = list(sys.path), logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, thresholds = list(root.handlers), root.level, gc.get_threshold()
     yield tmp_path
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
     forget(tmp_path)
     sys.path[:] = path
     root.handlers[:] = handlers
