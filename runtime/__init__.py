@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runtime.client.handle import RunHandle
     from runtime.clock import Clock, SystemClock
     from runtime.runtime import Runtime
-    from runtime.worker.garbage import calm_collector
+    from runtime.worker.interpreter import tune_interpreter
     from runtime.worker.worker import Worker
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "StepHandle",
     "SystemClock",
     "Worker",
-    "calm_collector",
+    "tune_interpreter",
 ]
 
 _HOMES = {
@@ -43,7 +43,7 @@ _HOMES = {
     "StepHandle": "runtime.client.client",
     "SystemClock": "runtime.clock",
     "Worker": "runtime.worker.worker",
-    "calm_collector": "runtime.worker.garbage",
+    "tune_interpreter": "runtime.worker.interpreter",
 }
 
 

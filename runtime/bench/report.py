@@ -21,7 +21,7 @@ from runtime.bench.throughput import (
     measure_starts,
     measure_steps,
 )
-from runtime.worker.garbage import calm_collector
+from runtime.worker.interpreter import tune_interpreter
 
 
 async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:
@@ -68,5 +68,5 @@ def report(store_url: str | None, *, as_json: bool, sleepers: int) -> None:
         parent = Path(store_url.removeprefix("sqlite:///")).parent
         parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="durable-bench-", dir=parent) as folder:
-        calm_collector()  # as ``durable worker`` does
+        tune_interpreter()  # as ``durable worker`` does
         asyncio.run(_report(Path(folder), sleepers, as_json=as_json))

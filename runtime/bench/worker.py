@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from runtime.worker.garbage import calm_collector
+from runtime.worker.interpreter import tune_interpreter
 
 
 class WorkerProcess:
@@ -74,5 +74,5 @@ async def serve(url: str) -> None:
 
 
 if __name__ == "__main__":
-    calm_collector()
+    tune_interpreter()
     asyncio.run(serve(sys.argv[1]))

@@ -76,7 +76,7 @@ def run(
     from runtime.cli.session import Session
     from runtime.cli.target import load_one
     from runtime.runtime import Runtime  # noqa: F401 - before any code of the user's can take a name of ours
-    from runtime.worker.garbage import calm_collector
+    from runtime.worker.interpreter import tune_interpreter
 
     begin_logging(log_level, log_format)
     session = Session(store, codecs, as_json, by)
@@ -91,7 +91,7 @@ def run(
         grace_seconds=parse_duration(grace, "--grace").total_seconds(),
         may_ask=not no_ask and not as_json,
     )
-    calm_collector()
+    tune_interpreter()
     return asyncio.run(serve_run(session, request))
 
 

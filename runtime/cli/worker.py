@@ -47,7 +47,7 @@ def worker(
     from runtime.cli.moment import parse_duration
     from runtime.cli.session import Session
     from runtime.cli.target import load_all
-    from runtime.worker.garbage import calm_collector
+    from runtime.worker.interpreter import tune_interpreter
     from runtime.worker.worker import Worker  # noqa: F401 - before any code of the user's can take a name of ours
 
     begin_logging(log_level, "json" if as_json else log_format)
@@ -62,7 +62,7 @@ def worker(
             return code
     session = Session(store, codecs)
     code_of_targets = load_all(list(targets))
-    calm_collector()
+    tune_interpreter()
     return asyncio.run(
         serve(session, code_of_targets, tuple(queue or ("default",)), max_concurrent_steps, grace_seconds)
     )

@@ -39,9 +39,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     path, root = list(sys.path), logging.getLogger()
-    handlers, level, thresholds = list(root.handlers), root.level, gc.get_threshold()
+    handlers, level = list(root.handlers), root.level
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
     yield tmp_path
     gc.set_threshold(*thresholds)
+    sys.setswitchinterval(interval)
     gc.unfreeze()
     forget(tmp_path)
     sys.path[:] = path

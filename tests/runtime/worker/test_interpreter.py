@@ -53,8 +53,12 @@ async def test_steps_leave_no_garbage() -> None:
         assert await garbage_of(200) <= await garbage_of(8) + 10
 
 
-def test_calm_collector_looks_less_often_and_leaves_out_what_was_there() -> None:
-    code = "import gc; from runtime import calm_collector; calm_collector(); print(gc.get_threshold()[0], gc.get_freeze_count())"
+def test_tuned_interpreter_looks_for_garbage_less_often_and_switches_threads_sooner() -> None:
+    code = (
+        "import gc, sys; from runtime import tune_interpreter; tune_interpreter();"
+        "print(gc.get_threshold()[0], gc.get_freeze_count(), sys.getswitchinterval())"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert int(out[0]) > 700
     assert int(out[1]) > 1_000
+    assert float(out[2]) < 0.005
