@@ -160,9 +160,9 @@ class Context:
         run = self._run
 
         def begin() -> Waiter:
-            payload, digest = run.seal(arguments.encode(args, kwargs), arguments.has_secrets)
+            payload, digest = run.payloads.seal(arguments.encode(args, kwargs), arguments.has_secrets)
             detail = definition.detail if digest is None else merge_details(definition.detail, digest)
-            number = run.next_number()
+            number = run.issuer.next_number()
             chosen = definition.options_.idempotency_key
             if chosen is None:
                 key = f"{run.identity.origin_id}:{number}"
@@ -171,7 +171,7 @@ class Context:
             scope = current_scope.get(None)
             command = ScheduleStep(number, definition, payload, detail, key, run.now_us)
             waiter = run.open[number] = Waiter(run, command, scope)
-            run.issue(command)
+            run.issuer.issue(command)
             return waiter
 
         return Operation(run, definition.name, begin)
@@ -226,11 +226,11 @@ class Context:
         run = self._run
         if run.is_over:
             return run.never()
-        number = run.next_number()
+        number = run.issuer.next_number()
         command = StartTimer(number, deadline_us, name)
         waiter = run.open[number] = Waiter(run, command)
-        run.schedule(number, deadline_us)
-        run.issue(command)
+        run.timers.set(number, deadline_us)
+        run.issuer.issue(command)
         return waiter
 
     # -- people -------------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ class Context:
             SignalTimeoutError: none came in time (seconds or timedelta).
         """
         run = self._run
-        run.check_writable()
+        run.issuer.check_writable()
         mailbox = run.mailbox
         value: T
         taken = mailbox.take(sig)
@@ -399,8 +399,8 @@ class Context:
             Exception: what the predicate raises.
         """
         run = self._run
-        run.check_writable()
-        with run.read_only("a condition"):
+        run.issuer.check_writable()
+        with run.issuer.read_only("a condition"):
             holds = predicate()
         if holds:
             return
@@ -421,12 +421,12 @@ class Context:
     @property
     def random(self) -> random.Random:
         """A generator seeded per run; use it instead of the ``random`` module."""
-        self._run.check_writable()
+        self._run.issuer.check_writable()
         return self._run.random
 
     def uuid4(self) -> uuid.UUID:
         """A random UUID from the run's own generator."""
-        self._run.check_writable()
+        self._run.issuer.check_writable()
         return uuid.UUID(int=self._run.random.getrandbits(128), version=4)
 
     def patched(self, id: str) -> bool:  # noqa: A002 - the field's word for it
@@ -438,17 +438,17 @@ class Context:
         run = self._run
         known = run.patches.get(id)
         if known is None:
-            known = not run.is_replaying or run.is_recorded_patch(id)
+            known = not run.is_replaying or run.issuer.is_recorded_patch(id)
             if known:
-                run.issue(MarkPatch(None, id))
+                run.issuer.issue(MarkPatch(None, id))
             run.patches[id] = known
         return known
 
     def deprecate_patch(self, id: str) -> None:  # noqa: A002
         """Keep accepting runs that took the new side, once no run is left on the old one."""
         run = self._run
-        if id not in run.patches and (not run.is_replaying or run.is_recorded_patch(id)):
-            run.issue(MarkPatch(None, id, write_detail(deprecated=True)))
+        if id not in run.patches and (not run.is_replaying or run.issuer.is_recorded_patch(id)):
+            run.issuer.issue(MarkPatch(None, id, write_detail(deprecated=True)))
             run.patches[id] = True
 
     def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -462,10 +462,10 @@ class Context:
             DefinitionError: the run is ending already; it fails, unless it was failing.
         """
         run = self._run
-        run.check_writable()
+        run.issuer.check_writable()
         arguments = run.definition.arguments
         plain = arguments.encode(args, kwargs)
-        payload, _ = run.seal(plain, arguments.has_secrets)
+        payload, _ = run.payloads.seal(plain, arguments.has_secrets)
         if not run.is_over:
             run.ending.continue_as_new(plain, payload)
         raise ContinueAsNew
@@ -487,7 +487,7 @@ class Context:
 
     async def rollback(self) -> None:
         """Undo now everything that is registered in the scope around (the run, or the innermost ``ctx.saga()``)."""
-        self._run.check_writable()
+        self._run.issuer.check_writable()
         await roll_back(self._run, current_scope.get(self._run.stack))
 
     # -- state that others read ---------------------------------------------------------------------------
@@ -495,7 +495,7 @@ class Context:
     def publish(self, key: str, value: Any) -> None:
         """Set a value that others read with ``run.published(key)``, without asking the workflow."""
         run = self._run
-        run.issue(PublishValue(run.next_number(), key, None, run.seal_any(value)))
+        run.issuer.issue(PublishValue(run.issuer.next_number(), key, None, run.payloads.seal_any(value)))
 
     def stream(self, name: str) -> Stream:
         """An append-only output that others read with ``run.stream(name)``."""
@@ -512,7 +512,7 @@ class Context:
                 raise DefinitionError(f"expected attribute {name} to be a text, number or boolean, got {value!r}")
         run = self._run
         detail = write_detail(attributes=attributes)
-        run.issue(SetAttributes(run.next_number(), attributes, detail))
+        run.issuer.issue(SetAttributes(run.issuer.next_number(), attributes, detail))
         run.attributes.update(attributes)
 
     # -- about the run ------------------------------------------------------------------------------------
@@ -551,5 +551,5 @@ class Stream:
         """Append a JSON-compatible value or pydantic model."""
         run = self._run
         position = run.positions.get(self.name, 0)
-        run.issue(WriteStream(run.next_number(), self.name, position, run.seal_any(item)))
+        run.issuer.issue(WriteStream(run.issuer.next_number(), self.name, position, run.payloads.seal_any(item)))
         run.positions[self.name] = position + 1

@@ -19,21 +19,18 @@ class RunStatus(StrEnum):
     TERMINATED = "terminated"
     CONTINUED_AS_NEW = "continued_as_new"
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the run has ended for ever."""
-        return self in _CLOSED
+    is_closed: bool
+    """Whether the run has ended for ever."""
 
 
-_CLOSED = frozenset(
-    {
+for _status in RunStatus:
+    _status.is_closed = _status in (
         RunStatus.COMPLETED,
         RunStatus.FAILED,
         RunStatus.CANCELLED,
         RunStatus.TERMINATED,
         RunStatus.CONTINUED_AS_NEW,
-    }
-)
+    )
 
 
 class RollbackStatus(StrEnum):

@@ -44,6 +44,8 @@ class Envelope:
 
     Attributes:
         blobs: bytes by their SHA-256 that were sealed and are not yet stored.
+        plain_up_to: of texts of so many characters, without secrets, the payload is the text itself within ``PREFIX`` and ``}``,
+            and needs no digest.
     """
 
     def __init__(self, codecs: Sequence[PayloadCodec] = (), blob_threshold_bytes: int = BLOB_BYTES) -> None:
@@ -60,6 +62,7 @@ class Envelope:
         self._surely_inline = blob_threshold_bytes // 4
         self._encrypting = next((codec for codec in self._codecs if codec.encrypts), None)
         self.blobs: dict[str, bytes] = {}
+        self.plain_up_to = 0 if codecs else self._surely_inline
 
     @property
     def encrypts(self) -> bool:

@@ -30,8 +30,8 @@ def start_child(
         raise DefinitionError(f"expected a workflow, got {definition!r}; a plain function is run with ctx.step(...)")
     arguments = definition.arguments
     plain = arguments.encode(args, kwargs)
-    payload, digest = run.seal(plain, arguments.has_secrets)
-    number = run.next_number()
+    payload, digest = run.payloads.seal(plain, arguments.has_secrets)
+    number = run.issuer.next_number()
     options = definition.start_options
     workflow_id = (
         options.id if options.id is not None else f"{run.identity.workflow_id}/{run.identity.run_id[-8:]}.{number}"
@@ -48,7 +48,7 @@ def start_child(
     scope = current_scope.get(None) if definition.compensation is not None else None
     command = StartChild(number, definition, payload, workflow_id, run_id, input_digest(plain), detail)
     waiter = run.open[number] = Waiter(run, command, scope)
-    run.issue(command)
+    run.issuer.issue(command)
     return waiter
 
 
@@ -109,7 +109,7 @@ class ChildHandle(Generic[R]):
             return
         run, command = self._run, waiter.command
         assert isinstance(command, StartChild)
-        run.issue(CancelChild(command.number or 0, command.name or "", self.workflow_id, self.run_id, reason))
+        run.issuer.issue(CancelChild(command.number or 0, command.name or "", self.workflow_id, self.run_id, reason))
         waiter.cancel_requested = True
 
 
@@ -154,13 +154,15 @@ class ExternalRun:
 
     def _send(self, message: str, sig: Signal[Any] | None, value: Any, reason: str) -> asyncio.Future[Any]:
         run = self._run
-        payload, digest = run.seal(sig.codec.encode(value), sig.codec.has_secrets) if sig is not None else (None, None)
-        number = run.next_number()
+        payload, digest = (
+            run.payloads.seal(sig.codec.encode(value), sig.codec.has_secrets) if sig is not None else (None, None)
+        )
+        number = run.issuer.next_number()
         detail = write_detail(
             workflow_id=self.workflow_id, run_id=self.run_id, reason=reason or None, **parse_detail(digest)
         )
         name = sig.name if sig is not None else None
         command = SendMessage(number, message, self.workflow_id, self.run_id, name, payload, detail)
         waiter = run.open[number] = Waiter(run, command)
-        run.issue(command)
+        run.issuer.issue(command)
         return waiter

@@ -40,7 +40,7 @@ def waiting_for(run: Replayer) -> str | None:
         elif isinstance(command, SendMessage):
             parts.append(f"delivery to {command.workflow_id!r}")
     if not parts:
-        timer_us = run.next_timer_us()
+        timer_us = run.timers.next_of_code_us()
         return None if timer_us is None else f"timer until {_moment(timer_us)}"
     more = f" and {len(parts) - _LIMIT} more" if len(parts) > _LIMIT else ""
     return ", ".join(parts[:_LIMIT]) + more

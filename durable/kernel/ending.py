@@ -35,6 +35,7 @@ from durable.errors import DefinitionError, RollbackFailedError, RunTimeoutError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import merge_details, write_detail
 from durable.kernel.operation import Waiter
+from durable.kernel.outcome import withdraw
 from durable.saga import Compensation, CompensationStack
 from durable.step import compensation_step
 
@@ -80,6 +81,11 @@ class Ending:
     def is_deaf(self) -> bool:
         """Whether no handler is called any more."""
         return self.stage > Stage.HANDLERS
+
+    @property
+    def is_cleaning_up(self) -> bool:
+        """Whether leftover tasks are being cancelled."""
+        return self.stage is Stage.LEFTOVER
 
     # -- stages -------------------------------------------------------------------------------------------
 
@@ -160,7 +166,7 @@ class Ending:
             assert run.root is not None
             try:
                 result = run.definition.result
-                payload, detail = run.seal(result.encode(run.root.result()), result.has_secrets)
+                payload, detail = run.payloads.seal(result.encode(run.root.result()), result.has_secrets)
             except Exception as failure:  # noqa: BLE001 - a result that cannot be recorded fails the run
                 run.failure = failure
                 self.stage = Stage.LEFTOVER
@@ -168,14 +174,14 @@ class Ending:
             run.status = RunStatus.COMPLETED
             if run.rollback is RollbackStatus.FAILED:
                 run.rollback = RollbackStatus.NONE  # workflow code has heard of it and went on: nothing is left to do
-            run.issue(CompleteRun(None, None, detail, payload))
+            run.issuer.issue(CompleteRun(None, None, detail, payload))
         elif isinstance(error, asyncio.CancelledError) and run.cancel_reason is not None:
             run.status = RunStatus.CANCELLED
-            run.issue(CancelRun(None, None, write_detail(reason=run.cancel_reason)))
+            run.issuer.issue(CancelRun(None, None, write_detail(reason=run.cancel_reason)))
         else:
             run.status = RunStatus.FAILED
-            run.failure_text = type(error).__name__ if run.envelope.encrypts else summarize_exception(error)
-            run.issue(FailRun(None, None, None, run.record(error)))
+            run.failure_text = type(error).__name__ if run.payloads.envelope.encrypts else summarize_exception(error)
+            run.issuer.issue(FailRun(None, None, None, run.payloads.record(error)))
         run.close_tasks()
         return False
 
@@ -203,7 +209,7 @@ class Ending:
                 run.fail(error)
             raise error
         self.successor = (plain, payload)
-        run.refuse("a run that continues as new")
+        run.issuer.refuse("a run that continues as new")
         run.is_over = True
         run.loop.halt()
 
@@ -213,7 +219,7 @@ class Ending:
         plain, payload = self.successor
         self.stage = Stage.CLOSED
         run.status = RunStatus.CONTINUED_AS_NEW
-        run.refuse(None)
+        run.issuer.refuse(None)
         self._take_back()
         run.mailbox.fail_unfinished("the run continued as new")
         unread = run.mailbox.unread()
@@ -227,14 +233,14 @@ class Ending:
                 {
                     "undoes": e.undoes,
                     "step": e.definition.name,
-                    "arguments": run.seal(e.arguments, e.definition.arguments.has_secrets)[0],
+                    "arguments": run.payloads.seal(e.arguments, e.definition.arguments.has_secrets)[0],
                     "operation": e.operation,
                 }
                 for e in run.stack.entries
             ]
         if unread:
             carry["messages"] = [list(signal) for signal in unread]
-        run.issue(ContinueRun(run.new_id(), payload, carry, input_digest(plain)))
+        run.issuer.issue(ContinueRun(run.new_id(), payload, carry, input_digest(plain)))
 
     def carry_over(self, detail: Mapping[str, Any]) -> None:
         """Take the attempt, the attributes and the compensations of the run before."""
@@ -243,7 +249,7 @@ class Ending:
         run.attributes.update(detail.get("attributes", {}))
         for entry in detail.get("compensations", ()):
             definition = compensation_step(run.registry.step(entry["step"]))
-            arguments = run.open_payload(entry["arguments"])
+            arguments = run.payloads.open(entry["arguments"])
             run.stack.push(Compensation(entry["undoes"], definition, arguments, entry["operation"]))
 
     # -- rollback -----------------------------------------------------------------------------------------
@@ -274,7 +280,7 @@ class Ending:
         """
         run = self._run
         before, run.rollback = run.rollback, RollbackStatus.RUNNING
-        run.issue(StartRollback(run.next_number()))
+        run.issuer.issue(StartRollback(run.issuer.next_number()))
         await self._wait_for_open_operations(stack)
         while stack.entries:
             entry = stack.entries[-1]
@@ -284,14 +290,14 @@ class Ending:
             except Exception as error:
                 run.rollback = RollbackStatus.FAILED
                 detail = write_detail(undoes=entry.undoes, step=name)
-                run.issue(FailRollback(run.next_number(), name, detail, run.record(error)))
+                run.issuer.issue(FailRollback(run.issuer.next_number(), name, detail, run.payloads.record(error)))
                 stack.end()
                 raise RollbackFailedError(
                     f"compensation {name!r} failed for good: {type(error).__name__}: {error}", step=name
                 ) from error
             stack.entries.pop()
         run.rollback = RollbackStatus.COMPLETED if stack is run.stack else before
-        run.issue(CompleteRollback(run.next_number()))
+        run.issuer.issue(CompleteRollback(run.issuer.next_number()))
         stack.end()
 
     def concerns(self, stack: CompensationStack) -> list[Waiter]:
@@ -315,7 +321,7 @@ class Ending:
         while waiting := self.concerns(stack):
             for waiter in waiting:
                 waiter.cancel("it is rolled back")
-                run.withdraw(waiter, insists=True)
+                withdraw(run, waiter, insists=True)
             if self.concerns(stack):
                 idle = run.loop.create_future()
                 self._idle.append(idle)
@@ -333,12 +339,12 @@ class Ending:
         """Schedule one compensation as a durable step."""
         run = self._run
         definition = entry.definition
-        payload, digest = run.seal(entry.arguments, definition.arguments.has_secrets)
+        payload, digest = run.payloads.seal(entry.arguments, definition.arguments.has_secrets)
         role = write_detail(**{"role": "compensation", "for": entry.undoes, "undoes": entry.operation})
         detail = merge_details(role, definition.detail, digest)
-        number = run.next_number()
+        number = run.issuer.next_number()
         key = f"{run.identity.origin_id}:{number}"
         command = ScheduleStep(number, definition, payload, detail, key, run.now_us, entry.undoes)
         waiter = run.open[number] = Waiter(run, command)
-        run.issue(command)
+        run.issuer.issue(command)
         return waiter

@@ -145,7 +145,7 @@ class Mailbox:
         return future
 
     def _decode(self, message: Message[Any], payload: str | None) -> Any:
-        return message.codec.decode(self._replayer.open_payload(payload) if payload is not None else "null")
+        return message.codec.decode(self._replayer.payloads.open(payload) if payload is not None else "null")
 
     def _fits(self, message: Message[Any], signal: Received) -> bool:
         try:
@@ -154,9 +154,9 @@ class Mailbox:
             self._decode(message, signal.payload)
         except (DecodeError, MessageRejectedError) as error:
             replayer = self._replayer
-            replayer.issue(
+            replayer.issuer.issue(
                 SetAsideMessage(
-                    replayer.next_number(),
+                    replayer.issuer.next_number(),
                     signal.name,
                     write_detail(message_id=signal.message_id, sender=signal.actor, why=error.message),
                 )
@@ -175,7 +175,7 @@ class Mailbox:
         known = self.handlers.get(message.name)
         if known is not None and known.message.kind != message.kind:
             raise DefinitionError(f"{message.name!r} is a {known.message.kind} already")
-        self._replayer.check_writable()
+        self._replayer.issuer.check_writable()
         handler = self.handlers[message.name] = Handler(message, fn)
         for signal in self.buffer.pop(message.name, ()):
             if self._fits(message, signal):
@@ -228,7 +228,7 @@ class Mailbox:
                 raise UnknownMessageError(self._unknown("update", name, Update))
             value = self._decode(handler.message, fact.payload)
             if handler.validate is not None:
-                with self._replayer.read_only("the validator"):
+                with self._replayer.issuer.read_only("the validator"):
                     handler.validate(*((value,) if handler.message.type is not None else ()))
         except DecodeError as error:
             rejection = MessageRejectedError(
@@ -248,7 +248,7 @@ class Mailbox:
         handler = self.handlers.get(event.name or "")
         update_id = str(event.details.get("update_id", ""))
         if handler is None or not isinstance(handler.message, Update):
-            self._replayer.diverge(event, f"the workflow has no handler for update {event.name!r} here")
+            self._replayer.issuer.diverge(event, f"the workflow has no handler for update {event.name!r} here")
         value = self._decode(handler.message, event.payload)
         update = (handler.message.name, update_id)
         self._spawn(self._run_update(handler, handler.message, update_id, value), f"update {event.name}", update)
@@ -259,7 +259,7 @@ class Mailbox:
             result = handler.fn(*((value,) if message.type is not None else ()))
             if inspect.isawaitable(result):
                 result = await result
-            payload, detail = replayer.seal(message.result.encode(result), message.result.has_secrets)
+            payload, detail = replayer.payloads.seal(message.result.encode(result), message.result.has_secrets)
         except asyncio.CancelledError:
             self._fail_update(message.name, update_id, _cut_short(message.name, "it was cancelled"))
             raise
@@ -269,15 +269,17 @@ class Mailbox:
             self._fail_update(message.name, update_id, error)
         else:
             detail = write_detail(update_id=update_id, **parse_detail(detail))
-            replayer.issue(CompleteUpdate(replayer.next_number(), message.name, update_id, payload, detail))
+            replayer.issuer.issue(
+                CompleteUpdate(replayer.issuer.next_number(), message.name, update_id, payload, detail)
+            )
 
     def _fail_update(self, name: str, update_id: str, error: BaseException) -> None:
         replayer = self._replayer
         if replayer.is_closing:
             return
-        payload, _ = replayer.seal(record_exception(error))
+        payload, _ = replayer.payloads.seal(record_exception(error))
         detail = write_detail(update_id=update_id)
-        replayer.issue(FailUpdate(replayer.next_number(), name, update_id, payload, detail))
+        replayer.issuer.issue(FailUpdate(replayer.issuer.next_number(), name, update_id, payload, detail))
 
     def fail_unfinished(self, why: str) -> None:
         """Fail the updates whose handlers are still running."""
@@ -301,9 +303,9 @@ class Mailbox:
             raise UnknownMessageError(self._unknown("query", name, Query))
         message = handler.message
         arguments = (self._decode(message, payload),) if message.type is not None else ()
-        with self._replayer.read_only("a query"):
+        with self._replayer.issuer.read_only("a query"):
             result = handler.fn(*arguments)
-        return self._replayer.seal(message.result.encode(result), message.result.has_secrets)[0]
+        return self._replayer.payloads.seal(message.result.encode(result), message.result.has_secrets)[0]
 
     def _unknown(self, kind: str, name: str, cls: type[Message[Any]]) -> str:
         names = sorted(key for key, handler in self.handlers.items() if isinstance(handler.message, cls))
@@ -320,7 +322,7 @@ class Mailbox:
                 self.conditions.remove(entry)
                 continue
             try:
-                with self._replayer.read_only("a condition"):
+                with self._replayer.issuer.read_only("a condition"):
                     holds = predicate()
             except DISCARDING:
                 raise

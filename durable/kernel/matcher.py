@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from durable.commands import Command
 from durable.duration import to_instant
 from durable.errors import NondeterminismError
 from durable.history import Event, EventKind
-
-if TYPE_CHECKING:
-    import asyncio
 
 CANCELS: Final = frozenset(
     {
@@ -89,53 +84,3 @@ def mismatch(
         requested=requested,
         where=where.strip().removeprefix("at "),
     )
-
-
-def request_line(machine: Sequence[str] = ("durable", "asyncio", "anyio", "contextlib", "contextvars")) -> str:
-    """`` at file:line in function`` of the innermost frame in this drain that is not the machine's, or ''."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_qualname != "KernelLoop.drain":
-        module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in machine:
-            return f"  at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-        frame = frame.f_back
-    return ""
-
-
-def called_name(machine: Sequence[str] = ("durable",)) -> str:
-    """``ctx.publish(...)``: what workflow code called to get here, by the stack of this thread."""
-    frame: FrameType | None = sys._getframe(1)
-    name = ""
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in machine:
-        name = frame.f_code.co_qualname
-        frame = frame.f_back
-    return f"{name.replace('Context.', 'ctx.')}(...)"
-
-
-def waiting_line(tasks: Sequence[asyncio.Task[Any]]) -> str:
-    """`` at file:line in function`` of where the first waiting task stands: its innermost user coroutine."""
-    for task in tasks:
-        place = coroutine_place(task.get_coro())
-        if place:
-            return f"  at {place}"
-    return ""
-
-
-def coroutine_place(coroutine: Any, machine: Sequence[str] = ("durable", "asyncio", "anyio", "contextlib")) -> str:
-    """``file:line in function`` of the innermost coroutine in an await chain that is not the machine's, or ''."""
-    place = ""
-    while coroutine is not None:
-        frame = (
-            getattr(coroutine, "cr_frame", None)
-            or getattr(coroutine, "ag_frame", None)
-            or getattr(coroutine, "gi_frame", None)
-        )
-        if frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] not in machine:
-            code: CodeType = frame.f_code
-            place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
-        coroutine = (
-            getattr(coroutine, "cr_await", None)
-            or getattr(coroutine, "ag_await", None)
-            or getattr(coroutine, "gi_yieldfrom", None)
-        )
-    return place

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from durable.kernel.outcome import withdraw
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -38,7 +40,7 @@ class Waiter(asyncio.Future[Any]):
         """Cancel the wait, and ask for the operation to stop."""
         if not super().cancel(msg=msg):
             return False
-        self.replayer.withdraw(self)
+        withdraw(self.replayer, self)
         return True
 
     def fail(self, error: BaseException) -> None:
@@ -61,9 +63,9 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         self._order = 0
         self.name = name
         if replayer.loop.read_only is not None:
-            replayer.check_writable()
+            replayer.issuer.check_writable()
         if replayer.strict:
-            replayer.created(self)
+            replayer.unawaited[id(self)] = self
 
     def __hash__(self) -> int:
         """A number that is given when it is first asked for: sets of operations have one order (rule L3)."""
@@ -80,7 +82,7 @@ class Operation(Coroutine[None, None, R], Generic[R]):
             raise RuntimeError(f"{self.name} was awaited already; call ctx again for a second one")
         replayer = self._replayer
         if replayer.strict:
-            replayer.begun(self)
+            replayer.unawaited.pop(id(self), None)
         future = replayer.never() if replayer.is_over else self._begin()
         self._iterator = iterator = future.__await__()
         return iterator
@@ -103,7 +105,7 @@ class Operation(Coroutine[None, None, R], Generic[R]):
     ) -> Any:
         """Throw into it as a task does."""
         if self._iterator is None:
-            self._replayer.begun(self)
+            self._replayer.unawaited.pop(id(self), None)
             raise typ
         if isinstance(typ, BaseException):
             return self._iterator.throw(typ)
@@ -111,7 +113,7 @@ class Operation(Coroutine[None, None, R], Generic[R]):
 
     def close(self) -> None:
         """Close it as a task does; an operation that was never awaited leaves no trace."""
-        self._replayer.begun(self)
+        self._replayer.unawaited.pop(id(self), None)
         if self._iterator is not None:
             self._iterator.close()
 

@@ -44,7 +44,7 @@ def _step_completed(run: Replayer, event: Event) -> None:
     assert isinstance(command, ScheduleStep)
     definition = command.definition
     try:
-        value = definition.result.decode(run.open_payload(event.payload or "null"))
+        value = definition.result.decode(run.payloads.open(event.payload or "null"))
     except DecodeError as error:
         waiter.fail(error)
         run.ending.operation_ended()
@@ -74,7 +74,7 @@ def _step_cancelled(run: Replayer, event: Event) -> None:
 def _timer_fired(run: Replayer, event: Event) -> None:
     number = event.command
     assert number is not None
-    run.unschedule(number)
+    run.timers.clear(number)
     waiter = run.open.pop(number, None)
     if waiter is None:
         run.loop.fire_timer(number)
@@ -89,7 +89,7 @@ def _child_completed(run: Replayer, event: Event) -> None:
     assert isinstance(command, StartChild)
     definition = command.definition
     try:
-        value = definition.result.decode(run.open_payload(event.payload or "null"))
+        value = definition.result.decode(run.payloads.open(event.payload or "null"))
     except DecodeError as error:
         waiter.fail(error)
     else:
@@ -130,10 +130,10 @@ def _question_answered(run: Replayer, event: Event) -> None:
     command = waiter.command
     assert isinstance(command, AskQuestion)
     try:
-        answer = command.codec.decode(run.open_payload(event.payload or "null"))
+        answer = command.codec.decode(run.payloads.open(event.payload or "null"))
     except DecodeError as error:
         detail = write_detail(sender=event.actor, why=error.message)
-        run.issue(SetAsideMessage(run.next_number(), command.name, detail))
+        run.issuer.issue(SetAsideMessage(run.issuer.next_number(), command.name, detail))
         return
     del run.open[event.command]
     if not waiter.done():
@@ -171,11 +171,11 @@ OUTCOMES: Final[dict[str, Callable[[Replayer, Event], None]]] = {
 
 
 def _rebuilt(run: Replayer, event: Event) -> Exception:
-    record = run.open_payload(event.payload or "null")
+    record = run.payloads.open(event.payload or "null")
     try:
         return rebuild_exception(record, modules=run.registry.modules())
     except MissingCodeError as error:
-        run.stop(error)
+        run.issuer.stop(error)
 
 
 def _register(run: Replayer, waiter: Waiter, compensation: Any, value: Any) -> None:
@@ -187,10 +187,36 @@ def _register(run: Replayer, waiter: Waiter, compensation: Any, value: Any) -> N
     scope.push(Compensation(command.number, compensation, arguments, command.name or ""))
 
 
-def withdrawal(run: Replayer, command: Command) -> Command | None:
-    """The command that takes back a recorded one, or None where nothing can be taken back."""
+def withdraw(run: Replayer, waiter: Waiter, *, insists: bool = False) -> None:
+    """The wait for an operation was cancelled: drop its command, or send one cancel request (rules K5, L6).
+
+    A child whose waiting task is a leftover of the run's end gets none: ``on_parent_close`` decides about it, unless
+    the run ``insists`` because it undoes what the child does.
+    """
+    if waiter.cancel_requested or run.is_closing:
+        return
+    command, issuer = waiter.command, run.issuer
+    is_leftover = run.ending.is_cleaning_up and not insists
+    if is_leftover and isinstance(command, StartChild) and command not in issuer.batch:
+        return
+    waiter.cancel_requested = True
     number = command.number
     assert number is not None
+    if command in issuer.batch:
+        command.dropped = True
+        run.open.pop(number, None)
+        run.timers.clear(number)
+        return
+    request = _withdrawal(run, command, number)
+    if isinstance(request, CancelTimer | WithdrawQuestion):  # these end at once
+        run.open.pop(number, None)
+        run.timers.clear(number)
+    if request is not None:
+        issuer.issue(request)
+
+
+def _withdrawal(run: Replayer, command: Command, number: int) -> Command | None:
+    """The command that takes back a recorded one, or None where nothing can be taken back."""
     if isinstance(command, ScheduleStep):
         return CancelStep(number, command.name)
     if isinstance(command, StartTimer):
@@ -198,6 +224,5 @@ def withdrawal(run: Replayer, command: Command) -> Command | None:
     if isinstance(command, StartChild):
         return CancelChild(number, command.name or "", command.workflow_id, command.run_id, run.cancel_reason or "")
     if isinstance(command, AskQuestion):
-        run.open.pop(number, None)
         return WithdrawQuestion(number, command.name)
     return None

@@ -52,12 +52,12 @@ def ask(
     if not isinstance(prompt, str) or not prompt:
         raise DefinitionError(f"expected a prompt in words, got {prompt!r}")
     codec = value_codec(schema)
-    number = run.next_number()
+    number = run.issuer.next_number()
     name = key if key is not None else f"{kind}-{number}"
     if any(isinstance(waiter.command, AskQuestion) and waiter.command.name == name for waiter in run.open.values()):
         raise DefinitionError(f"a question with the key {name!r} is open already; give each its own key=")
     detail = write_detail(kind=kind, prompt=prompt, deadline_us=deadline_us)
     command = AskQuestion(number, name, kind, prompt, codec, deadline_us, about, detail)
     waiter = run.open[number] = Waiter(run, command)
-    run.issue(command)
+    run.issuer.issue(command)
     return waiter

@@ -23,9 +23,9 @@ def register_compensation(run: Replayer, fn: Callable[..., Any], args: tuple[Any
     """Put an undo step on the innermost scope's stack, visibly in history."""
     definition = compensation_step(fn)
     plain = definition.arguments.encode(args, kwargs)
-    payload, digest = run.seal(plain, definition.arguments.has_secrets)
-    number = run.next_number()
-    run.issue(RegisterCompensation(number, definition.name, write_detail(**parse_detail(digest)), payload))
+    payload, digest = run.payloads.seal(plain, definition.arguments.has_secrets)
+    number = run.issuer.next_number()
+    run.issuer.issue(RegisterCompensation(number, definition.name, write_detail(**parse_detail(digest)), payload))
     current_scope.get(run.stack).push(Compensation(number, definition, plain, definition.name))
 
 

@@ -31,7 +31,7 @@ from durable.errors import (
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor, RunFailure
-from durable.kernel.replayer import Activation
+from durable.kernel.activation import Activation
 from durable.registry import Registry
 from durable.step import RetryPolicy
 from runtime.clock import Clock

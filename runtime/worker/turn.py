@@ -32,8 +32,9 @@ from durable.commands import (
 from durable.duration import to_us
 from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact, parse_detail, write_detail
+from durable.kernel.activation import Activation
 from durable.kernel.describe import waiting_for
-from durable.kernel.replayer import Activation, Replayer
+from durable.kernel.replayer import Replayer
 from runtime.store.row import (
     AttemptRow,
     InboxRow,

@@ -140,7 +140,7 @@ def test_replay_says_nothing_and_warns_of_nothing(name):
     for recording in record(name):
         replayer = load(recording, list(split_batches(recording.history)))
         assert (replayer.logs, replayer.warnings, replayer.loop.complaints) == ([], [], [])
-        assert replayer.envelope.take_blobs() == {}
+        assert replayer.payloads.envelope.take_blobs() == {}
         replayer.evict()
 
 

@@ -10,7 +10,8 @@ from durable.codec import Envelope, record_exception
 from durable.commands import Command, ScheduleStep
 from durable.history import Event, EventKind, Fact, write_detail
 from durable.info import RunIdentity
-from durable.kernel.replayer import Activation, Replayer
+from durable.kernel.activation import Activation
+from durable.kernel.replayer import Replayer
 from durable.registry import Registry
 
 SECOND = 1_000_000

@@ -95,7 +95,7 @@ _is_listening = [False]
 
 
 def _listen(event, arguments):
-    if _is_listening[0]:
+    if _is_listening and _is_listening[0]:  # there is nothing any more when the interpreter ends
         _heard.append(event)
 
 

@@ -376,7 +376,7 @@ def test_h8_operation_that_is_not_awaited_issues_nothing():
 
     run = KernelRun(forgets)
     assert run.kinds() == ["RunStarted", "RunCompleted"]
-    assert run.replayer.forgotten() == ["work"]
+    assert [operation.name for operation in run.replayer.unawaited.values()] == ["work"]
 
 
 def test_l6_cancelled_wait_sends_one_request_and_honours_the_late_outcome():

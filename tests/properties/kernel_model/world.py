@@ -9,7 +9,8 @@ from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import AskQuestion, Command, ScheduleStep, SendMessage, StartChild
 from durable.handle import RollbackStatus
 from durable.history import KERNEL_VERSION, Event, EventKind, Fact, verify_chain, write_detail
-from durable.kernel.replayer import Activation, Replayer
+from durable.kernel.activation import Activation
+from durable.kernel.replayer import Replayer
 from kernel_model.program import Node, interpret, scenes
 from kernel_model.snapshot import forget, new_replayer, replay, snapshot, written
 
