@@ -156,7 +156,7 @@ async def test_replay_is_idempotent(open_runtime):
         again = replayer(row, iter(()))
         again.load(history)
         states.append(
-            (again.status, again.recorder.seq, again.next_number(), again.random.getstate(), again.attributes)
+            (again.status, again.recorder.seq, again.issuer.next_number(), again.random.getstate(), again.attributes)
         )
         again.evict()
     assert states[0] == states[1]
