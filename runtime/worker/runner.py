@@ -113,6 +113,7 @@ class StepRunner:
         self._threads: StepThreads | None = None
         self._waiting: deque[Execution] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asleep: set[Execution] = set()
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
 
@@ -143,8 +144,7 @@ class StepRunner:
             return
         execution.cancel_requested = True
         if execution.task is None:
-            if execution.alarm is not None:
-                execution.alarm.cancel()
+            self._wake(execution)
             self._report_cancelled(execution)
         elif execution.has_begun and not _runs_in_thread(execution):
             execution.task.cancel()
@@ -153,8 +153,7 @@ class StepRunner:
         """The run is not ours any more: stop without a word."""
         execution.held.executions.pop(execution.command.number or 0, None)
         execution.held.is_ours = False
-        if execution.alarm is not None:
-            execution.alarm.cancel()
+        self._wake(execution)
         if execution.task is not None:
             execution.task.cancel()
             self._tasks.discard(execution.task)
@@ -163,6 +162,8 @@ class StepRunner:
         """Let attempts finish for a while, then cancel them; what is cut off runs again elsewhere."""
         self._is_stopping = True
         self._waiting.clear()
+        for execution in list(self._asleep):  # an alarm would ring for a worker that is gone
+            self._wake(execution)
         if self._tasks and grace_seconds > 0:
             await asyncio.wait(set(self._tasks), timeout=grace_seconds)
         for task in self._tasks:
@@ -191,7 +192,6 @@ class StepRunner:
         if len(self._tasks) >= self._limits.concurrent or not self._host.may_start():
             self._waiting.append(execution)
             return
-        execution.alarm = None
         execution.has_begun = False
         task = asyncio.get_running_loop().create_task(self._attempt(execution), context=contextvars.Context())
         execution.task = task
@@ -389,12 +389,26 @@ class StepRunner:
         self._host.record_attempt(execution, row, lambda: self._wait_until(execution, due_us))
 
     def _wait_until(self, execution: Execution, at_us: int) -> None:
-        if self._is_stopping:
-            return
         if execution.cancel_requested:
             self._report_cancelled(execution)
             return
-        execution.alarm = self._clock.call_at(at_us, lambda: self._retry(execution, at_us))
+        self._sleep(execution, at_us, lambda: self._retry(execution, at_us))
+
+    def _sleep(self, execution: Execution, until_us: int, then: Callable[[], None]) -> None:
+        def ring() -> None:
+            self._asleep.discard(execution)
+            execution.alarm = None
+            then()
+
+        if not self._is_stopping:
+            self._asleep.add(execution)
+            execution.alarm = self._clock.call_at(until_us, ring)
+
+    def _wake(self, execution: Execution) -> None:
+        self._asleep.discard(execution)
+        if execution.alarm is not None:
+            execution.alarm.cancel()
+            execution.alarm = None
 
     def _retry(self, execution: Execution, at_us: int) -> None:
         if self._clock.now_us() < at_us:
@@ -419,7 +433,7 @@ class StepRunner:
             self._host.step_handed_over(execution)
         else:
             execution.held.executions[number] = execution
-            execution.alarm = self._clock.call_at(wake_at_us, lambda: self._look_after(execution))
+            self._sleep(execution, wake_at_us, lambda: self._look_after(execution))
 
     def _look_after(self, execution: Execution) -> None:
         """A limit of a step that was handed over may be reached."""

@@ -12,6 +12,16 @@ from runtime.store.row import RunRow
 PATIENCE = 30
 
 
+async def until(client: Any, look: Callable[[], Awaitable[Any]]) -> Any:
+    """Wait until something true is found in a client's store, and return it."""
+
+    async def look_again() -> Any:
+        return await look() or None
+
+    async with asyncio.timeout(PATIENCE):
+        return await client.watch.until(look_again, lambda change: True)
+
+
 async def until_row(run: Any, holds: Callable[[RunRow], Awaitable[bool]]) -> RunRow:
     """Wait until something holds of a run's row, and return the row."""
 
@@ -19,9 +29,8 @@ async def until_row(run: Any, holds: Callable[[RunRow], Awaitable[bool]]) -> Run
         row: RunRow = await run.row()
         return row if await holds(row) else None
 
-    async with asyncio.timeout(PATIENCE):
-        found: RunRow = await run._client.watch.until(look, lambda change: True)
-        return found
+    found: RunRow = await until(run._client, look)
+    return found
 
 
 async def until_stuck(run: Any) -> RunRow:
