@@ -235,7 +235,7 @@ class Mailbox:
                 f"update {name!r} does not fit its schema: {error.message}", path=error.path
             )
             return Rejection(update_id, name, record_exception(rejection))
-        except Exception as error:  # noqa: BLE001 - whatever a validator raises refuses the update
+        except Exception as error:  # noqa: BLE001 - whatever a validator raises refuses the update, L8's own errors too
             if not isinstance(error, UnknownMessageError | ReadOnlyError | MessageRejectedError):
                 refusal = MessageRejectedError(f"update {name!r} was refused: {error}", reason=str(error))
                 refusal.__cause__ = error

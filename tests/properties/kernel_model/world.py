@@ -101,9 +101,9 @@ class World:
     # -- the end ------------------------------------------------------------------------------------------
 
     def settle(self, limit: int = 300) -> None:
-        """Let everything happen that the run waits for, until it ends."""
+        """Let everything happen that the run waits for, until it ends, and with it a rollback that was ordered again."""
         for _ in range(limit):
-            if self.is_closed:
+            if self.is_closed and self.kept.rollback is not RollbackStatus.RUNNING:
                 return
             facts = [answers[0] for n, w in self.kept.open.items() if (answers := _answers(n, w.command))]
             mailbox = self.kept.mailbox
