@@ -18,8 +18,8 @@ from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor
 from durable.messages import Message
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
-from runtime.client.description import Question, RunSummary, summarize
-from runtime.client.handle import RunHandle, _question
+from runtime.client.description import Question, RunSummary, describe_question, summarize
+from runtime.client.handle import RunHandle
 from runtime.client.intercepted import intercepted
 from runtime.client.schema import check_schema
 from runtime.client.starting import Start, Startable, WithSignal, WorkflowReference, prepare_start
@@ -243,7 +243,7 @@ class Client:
 
     async def questions(self) -> Sequence[Question]:
         """Every open question to people, oldest first."""
-        return [_question(row) for row in await self.store.questions()]
+        return [describe_question(row) for row in await self.store.questions()]
 
     def step(self, token: str) -> StepHandle:
         """A step that was handed over (``CompleteLater``), by its token."""

@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json
 
 from durable.duration import to_instant
 from durable.handle import RollbackStatus, RunStatus
-from runtime.store.row import RunRow
+from durable.history import parse_detail
+from runtime.store.protocol import Store
+from runtime.store.row import AttemptOutcome, AttemptRow, QuestionRow, RunRow
 
 
 class RunSummary(BaseModel):
@@ -136,3 +139,49 @@ def summary_fields(row: RunRow) -> dict[str, Any]:
         "parent_run_id": row.parent_run_id,
         "history_events": row.seq,
     }
+
+
+async def describe_run(store: Store, row: RunRow) -> RunDescription:
+    """Everything about a run but its history."""
+    questions = await store.questions(row.workflow_id)
+    attempts = await store.read_attempts(row.run_id)
+    return RunDescription(
+        **summary_fields(row),
+        attributes=await store.read_attributes(row.run_id),
+        questions=[describe_question(question) for question in questions if question.run_id == row.run_id],
+        children=[summarize(child) for child in await store.children(row.run_id)],
+        attempts=[
+            _describe_attempt(attempt)
+            for attempt in attempts
+            if attempt.command and not (row.status.is_closed and attempt.outcome is AttemptOutcome.STARTED)
+        ],
+    )
+
+
+def describe_question(row: QuestionRow) -> Question:
+    """A row as a question."""
+    return Question(
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        key=row.key,
+        kind=row.kind,
+        prompt=row.prompt,
+        answer_schema=from_json(row.schema),
+        about=parse_detail(row.detail),
+        asked_at=to_instant(row.asked_at_us),
+        deadline=instant(row.deadline_us),
+        command=row.command,
+    )
+
+
+def _describe_attempt(row: AttemptRow) -> Attempt:
+    return Attempt(
+        command=row.command,
+        attempt=row.attempt,
+        outcome=row.outcome,
+        started_at=to_instant(row.started_at_us),
+        ended_at=instant(row.ended_at_us),
+        next_at=instant(row.next_at_us),
+        error=from_json(row.error).get("message") if row.error else None,
+        worker=row.worker,
+    )

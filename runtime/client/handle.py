@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from pydantic_core import from_json
-
-from durable.codec import ValueCodec, rebuild_exception, value_codec
-from durable.duration import MICROSECONDS, Duration, to_us
-from durable.errors import (
-    CallerError,
-    OutcomeError,
-    QueryFailedError,
-    QueryTimeoutError,
-    ReadOnlyError,
-    ResultTimeoutError,
-    RunClosedError,
-    RunNotFoundError,
-    StepError,
-    UpdateFailedError,
-    UpdateTimeoutError,
-)
+from durable.codec import ValueCodec, value_codec
+from durable.duration import Duration
+from durable.errors import ResultTimeoutError, RunClosedError, RunNotFoundError
 from durable.handle import RunStatus
-from durable.history import Event, EventKind, Fact, parse_detail, write_detail
+from durable.history import Event, EventKind, Fact, write_detail
 from durable.interceptor import Interceptor
 from durable.messages import Query, Signal, Update
-from runtime.client.description import Attempt, Question, RunDescription, instant, summarize, summary_fields
+from runtime.client.description import Question, RunDescription, describe_question, describe_run
 from runtime.client.intercepted import intercepted
-from runtime.client.outcome import read_outcome
+from runtime.client.outcome import await_outcome
 from runtime.client.people import answer_question, decide
-from runtime.client.rerun import retry_run
-from runtime.client.starting import encode_message, signal_row, update_row
+from runtime.client.publication import follow_stream, read_published
+from runtime.client.query import ask
+from runtime.client.rerun import check_rollback, retry_run
+from runtime.client.starting import signal_row
 from runtime.client.termination import terminate_run
-from runtime.identifier import new_run_id
-from runtime.store.row import AttemptOutcome, Ending, InboxRow, LogRow, QueryRow, QuestionRow, RunRow, UpdateRow
+from runtime.client.update import request_update
+from runtime.client.waiting import in_time, moved
+from runtime.store.row import InboxRow, LogRow, RunRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
 
 R = TypeVar("R")
 T = TypeVar("T")
-U = TypeVar("U")
 V = TypeVar("V")
 
 
@@ -109,29 +97,7 @@ class RunHandle(Generic[R]):
 
     async def describe(self) -> RunDescription:
         """Everything about it but its history."""
-        row = await self.row()
-        store = self._client.store
-        attempts = await store.read_attempts(row.run_id)
-        return RunDescription(
-            **summary_fields(row),
-            attributes=await store.read_attributes(row.run_id),
-            questions=[_question(q) for q in await store.questions(row.workflow_id) if q.run_id == row.run_id],
-            children=[summarize(child) for child in await store.children(row.run_id)],
-            attempts=[
-                Attempt(
-                    command=a.command,
-                    attempt=a.attempt,
-                    outcome=a.outcome,
-                    started_at=instant(a.started_at_us),
-                    ended_at=instant(a.ended_at_us),
-                    next_at=instant(a.next_at_us),
-                    error=from_json(a.error).get("message") if a.error and a.command else None,
-                    worker=a.worker,
-                )
-                for a in attempts
-                if a.command and not (row.status.is_closed and a.outcome is AttemptOutcome.STARTED)
-            ],
-        )
+        return await describe_run(self._client.store, await self.row())
 
     async def history(self) -> list[Event]:
         """Its events, in order."""
@@ -147,32 +113,13 @@ class RunHandle(Generic[R]):
         Raises:
             KeyError: it has published nothing under this key.
         """
-        row = await self.row()
-        values = await self._client.store.read_published(row.run_id)
-        blobs = await self._client.store.read_blobs(row.run_id)
-        return value_codec(Any).decode(self._client.envelope.open(values[key], blobs))
+        return await read_published(self._client, await self.row(), key)
 
     async def stream(self, name: str, start: int = 0) -> AsyncIterator[Any]:
         """Items of an output stream from position ``start`` on, and those to come, until the run ends."""
-        client = self._client
-        run_id = (await self.row()).run_id
-        position = start
-
-        async def look() -> tuple[list[Any], bool] | None:
-            row = await client.store.get_run_by_id(run_id)
-            items = await client.store.read_stream(run_id, name, position, 100)
-            closed = row is None or row.status.is_closed
-            return (list(items), closed) if items or closed else None
-
-        while True:
-            items, closed = await client.watch.until(
-                look, lambda c: c.wrote is None or run_id in c.wrote or c.closed is None or run_id in c.closed
-            )
-            for item in items:
-                position = item.position + 1
-                yield value_codec(Any).decode(client.envelope.open(item.payload))
-            if closed and not items:
-                return
+        async with aclosing(follow_stream(self._client, (await self.row()).run_id, name, start)) as items:
+            async for item in items:
+                yield item
 
     # -- waiting ------------------------------------------------------------------------------------------
 
@@ -188,55 +135,16 @@ class RunHandle(Generic[R]):
             ResultTimeoutError: it has not ended in time.
             RunNotFoundError: there is no such run.
         """
-        waiting = self._result()
-        if timeout is None:
-            return await waiting
-        try:
-            return await asyncio.wait_for(waiting, to_us(timeout, "timeout") / MICROSECONDS)
-        except TimeoutError as error:
-            if isinstance(error, ResultTimeoutError) or str(error):
-                raise
+
+        async def late() -> TimeoutError:
             status = await self.status()
-            raise ResultTimeoutError(
+            return ResultTimeoutError(
                 f"{self.workflow_id!r} has not ended within {timeout} (it is {status}); it goes on"
-            ) from None
+            )
 
-    async def _result(self) -> R:
-        client = self._client
         run_id = self.run_id or (await self.row()).run_id
-        while True:
-            row, event = await self._ending(run_id)
-            if row.status is RunStatus.COMPLETED:
-                break
-            successor = await client.store.successor(row.run_id)
-            if successor is None:
-                break
-            run_id = successor.run_id
-        has_blob = event.payload is not None and '"blob"' in event.payload
-        blobs = await client.store.read_blobs(row.run_id) if has_blob else {}
-        outcome: R = read_outcome(row, event, self._codec, client.envelope, blobs, client.modules)
+        outcome: R = await in_time(await_outcome(self._client, self.workflow_id, run_id, self._codec), timeout, late)
         return outcome
-
-    async def _ending(self, run_id: str) -> Ending:
-        """Wait for the end of one run."""
-        store = self._client.store
-
-        async def look() -> Ending | None:
-            row = await store.get_run_by_id(run_id)
-            if row is None:
-                raise RunNotFoundError(
-                    f"no run {run_id} of {self.workflow_id!r} in {store.url}", workflow_id=self.workflow_id
-                )
-            return Ending(row, await self._terminal_event(row)) if row.status.is_closed else None
-
-        return await self._client.watch.until_ended(run_id, look)
-
-    async def _terminal_event(self, row: RunRow) -> Event:
-        """The event that ended a run: the last one, unless its rollback went on later."""
-        history = await self._client.store.read_history(row.run_id, after_seq=max(0, row.seq - 64))
-        if not any(event.kind in _ENDS for event in history):
-            history = await self._client.store.read_history(row.run_id)
-        return next(event for event in reversed(history) if event.kind in _ENDS)
 
     async def until_waiting(self, what: str | None = None, timeout: Duration | None = None) -> None:
         """Wait until the run waits for something; ``what`` must occur in the words of ``waiting_for``.
@@ -256,20 +164,11 @@ class RunHandle(Generic[R]):
             waits = row.status is RunStatus.WAITING and (what is None or what in (row.waiting_for or ""))
             return row if waits else None
 
-        waiting = self._client.watch.until(
-            look, lambda c: not run_id or c.wrote is None or run_id in c.wrote or c.closed is None or run_id in c.closed
-        )
-        await self._in_time(waiting, timeout, ResultTimeoutError(f"{self.workflow_id!r} does not wait for {what}"))
+        async def late() -> TimeoutError:
+            return ResultTimeoutError(f"{self.workflow_id!r} does not wait for {what}")
 
-    async def _in_time(self, waiting: Awaitable[U], timeout: Duration | None, late: TimeoutError) -> U:
-        seconds = None if timeout is None else to_us(timeout, "timeout") / MICROSECONDS
-        try:
-            async with asyncio.timeout(seconds):
-                return await waiting
-        except TimeoutError as error:
-            if type(error) is TimeoutError:
-                raise late from None
-            raise
+        waiting = self._client.watch.until(look, lambda change: not run_id or moved(change, run_id))
+        await in_time(waiting, timeout, late)
 
     # -- messages -----------------------------------------------------------------------------------------
 
@@ -321,26 +220,7 @@ class RunHandle(Generic[R]):
             QueryFailedError: the handler raised; only the query failed.
             QueryTimeoutError: no worker that has the workflow answered in time.
         """
-        client = self._client
-        row = await self._newest()
-        name, payload = encode_message(query, value, client.envelope)
-        now_us = client.clock.now_us()
-        asked = QueryRow(new_run_id(), row.run_id, row.workflow, name, payload, now_us + to_us(timeout, "timeout"))
-        await client.store.ask(asked)
-
-        async def look() -> QueryRow | None:
-            found = await client.store.get_query(asked.query_id)
-            return found if found is not None and found.state != "pending" else None
-
-        late = QueryTimeoutError(
-            f"no worker answered query {name!r} of {self.workflow_id!r} within {timeout}; is one running that has "
-            f"workflow {row.workflow!r}?"
-        )
-        answer = await self._in_time(client.watch.until(look, lambda change: change.queries), timeout, late)
-        if answer.state == "failed":
-            raise _remote(answer.reply, QueryFailedError, f"query {name!r}", client)
-        codec = query.result if isinstance(query, Query) else value_codec(Any)
-        return codec.decode(client.envelope.open(answer.reply or "null"))
+        return await ask(self._client, await self._newest(), query, value, timeout)
 
     @overload
     async def update(
@@ -373,40 +253,7 @@ class RunHandle(Generic[R]):
             UpdateTimeoutError: no result in time; the update is not lost.
             RunNotFoundError, RunClosedError: nobody takes it.
         """
-        client = self._client
-        await client.check_message(self.workflow_id, "update", update, value)
-        chosen = update_id if update_id is not None else new_run_id()
-        row, pending = update_row(
-            self.workflow_id, self.run_id, update, value, chosen, client.envelope, client.actor, client.clock.now_us()
-        )
-        target = await client.store.send(row, pending)
-
-        run_id = target.run_id
-
-        async def look() -> UpdateRow | None:
-            nonlocal run_id
-            run = await client.store.get_run_by_id(run_id)
-            while run is not None and run.status is RunStatus.CONTINUED_AS_NEW:
-                run = await client.store.successor(run.run_id)
-            run_id = run.run_id if run is not None else run_id
-            found = await client.store.get_update(self.workflow_id, chosen)  # after the run: both may change together
-            if found is not None and found.state != "pending":
-                return found
-            if run is None or run.status.is_closed:
-                raise UpdateFailedError(f"{self.workflow_id!r} ended before update {pending.name!r} was done")
-            return None
-
-        late = UpdateTimeoutError(
-            f"update {pending.name!r} is not done within {timeout}; it is not lost", update_id=chosen
-        )
-        waiting = client.watch.until(look, lambda c: c.updates or c.closed is None or run_id in c.closed)
-        done = await self._in_time(waiting, timeout, late)
-        if done.state != "completed":
-            raise _remote(
-                done.payload, UpdateFailedError, f"update {pending.name!r}", client, sealed=done.state == "failed"
-            )
-        codec = update.result if isinstance(update, Update) else value_codec(Any)
-        return codec.decode(client.envelope.open(done.payload or "null"))
+        return await request_update(self._client, self.workflow_id, self.run_id, update, value, update_id, timeout)
 
     # -- people -------------------------------------------------------------------------------------------
 
@@ -414,7 +261,7 @@ class RunHandle(Generic[R]):
         """What people are asked now."""
         pinned = await self._pin()
         rows = await self._client.store.questions(self.workflow_id)
-        return [_question(row) for row in rows if pinned in (None, row.run_id)]
+        return [describe_question(row) for row in rows if pinned in (None, row.run_id)]
 
     @intercepted("answer")
     async def answer(self, value: Any, *, by: str | None = None, key: str | None = None) -> None:
@@ -466,8 +313,6 @@ class RunHandle(Generic[R]):
             RunNotRetriableError: no rollback of this run has failed.
         """
         row = await self.row()
-        from runtime.client.rerun import check_rollback
-
         check_rollback(row)
         await self._send(EventKind.ROLLBACK_REQUESTED, run_id=row.run_id)
 
@@ -495,49 +340,3 @@ class RunHandle(Generic[R]):
         fact = Fact(kind, detail=write_detail(**detail), actor=client.actor)
         pinned = run_id if run_id is not None else self.run_id
         await client.store.send(InboxRow(self.workflow_id, pinned, None, fact, client.clock.now_us()))
-
-
-_ENDS = frozenset(
-    {
-        EventKind.RUN_COMPLETED,
-        EventKind.RUN_FAILED,
-        EventKind.RUN_CANCELLED,
-        EventKind.RUN_TERMINATED,
-        EventKind.RUN_CONTINUED,
-    }
-)
-
-
-def _question(row: QuestionRow) -> Question:
-    return Question(
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        key=row.key,
-        kind=row.kind,
-        prompt=row.prompt,
-        answer_schema=from_json(row.schema),
-        about=parse_detail(row.detail),
-        asked_at=instant(row.asked_at_us),
-        deadline=instant(row.deadline_us),
-        command=row.command,
-    )
-
-
-def _remote(
-    record: str | None, wrap: type[OutcomeError], what: str, client: Client, *, sealed: bool = False
-) -> Exception:
-    """The error of a query or update: one of ours as it is, one of the user's as the cause of ``wrap``."""
-    plain = client.envelope.open(record or "null") if sealed else record or "null"
-    cause = rebuild_exception(plain, modules=client.modules)
-    if isinstance(cause, (CallerError, wrap)):
-        cause.__dict__.pop("__notes__", None)  # where the worker's machine raised it helps no caller
-        return cause
-    if isinstance(cause, ReadOnlyError):
-        text = cause.message
-    elif type(cause) is StepError:  # what stands for a class that is not rebuilt
-        text = f"{cause.error_type}: {cause.message}"
-    else:
-        text = f"{type(cause).__name__}: {cause}"
-    error = wrap(f"{what} failed: {text}")
-    error.__cause__ = cause
-    return error

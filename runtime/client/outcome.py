@@ -1,10 +1,10 @@
-"""The outcome of a closed run: its result, or the error that says how it ended."""
+"""The outcome of a run: waiting for its end, and then its result, or the error that says how it ended."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import Envelope, ValueCodec, rebuild_exception, summarize_exception
 from durable.errors import (
@@ -12,12 +12,69 @@ from durable.errors import (
     RunCancelledError,
     RunError,
     RunFailedError,
+    RunNotFoundError,
     RunTerminatedError,
     RunTimeoutError,
     StepError,
 )
+from durable.handle import RunStatus
 from durable.history import Event, EventKind
-from runtime.store.row import RunRow
+from runtime.store.row import Ending, RunRow
+
+if TYPE_CHECKING:
+    from runtime.client.client import Client
+
+_ENDS: Final = frozenset(
+    {
+        EventKind.RUN_COMPLETED,
+        EventKind.RUN_FAILED,
+        EventKind.RUN_CANCELLED,
+        EventKind.RUN_TERMINATED,
+        EventKind.RUN_CONTINUED,
+    }
+)
+_LAST: Final = 64
+"""Events at the end of a history, among which its terminal one nearly always is."""
+
+
+async def await_outcome(client: Client, workflow_id: str, run_id: str, codec: ValueCodec) -> Any:
+    """Wait for the end of a run, and of those that continue or retry it; return or raise the outcome of the last.
+
+    Args:
+        codec: of the result.
+    """
+    while True:
+        row, event = await _ending(client, workflow_id, run_id)
+        if row.status is RunStatus.COMPLETED:
+            break
+        successor = await client.store.successor(row.run_id)
+        if successor is None:
+            break
+        run_id = successor.run_id
+    has_blob = event.payload is not None and '"blob"' in event.payload
+    blobs = await client.store.read_blobs(row.run_id) if has_blob else {}
+    return read_outcome(row, event, codec, client.envelope, blobs, client.modules)
+
+
+async def _ending(client: Client, workflow_id: str, run_id: str) -> Ending:
+    """Wait for the end of one run."""
+    store = client.store
+
+    async def look() -> Ending | None:
+        row = await store.get_run_by_id(run_id)
+        if row is None:
+            raise RunNotFoundError(f"no run {run_id} of {workflow_id!r} in {store.url}", workflow_id=workflow_id)
+        return Ending(row, await _terminal_event(client, row)) if row.status.is_closed else None
+
+    return await client.watch.until_ended(run_id, look)
+
+
+async def _terminal_event(client: Client, row: RunRow) -> Event:
+    """The event that ended a run: the last one, unless its rollback went on later."""
+    history = await client.store.read_history(row.run_id, after_seq=max(0, row.seq - _LAST))
+    if not any(event.kind in _ENDS for event in history):
+        history = await client.store.read_history(row.run_id)
+    return next(event for event in reversed(history) if event.kind in _ENDS)
 
 
 def read_outcome(

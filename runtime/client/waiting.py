@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from durable.duration import MICROSECONDS, Duration, to_us
 from runtime.store.protocol import Store
 from runtime.store.row import Change, Ending
 
@@ -67,3 +68,26 @@ class ChangeWatch:
                 waiting.discard(ended)
                 if not waiting:
                     self._ending.pop(run_id, None)
+
+
+async def in_time(waiting: Awaitable[T], timeout: Duration | None, late: Callable[[], Awaitable[TimeoutError]]) -> T:
+    """Wait for something, but not for longer than ``timeout``; then what ``late`` returns is raised."""
+    if timeout is None:
+        return await waiting
+    try:
+        async with asyncio.timeout(to_us(timeout, "timeout") / MICROSECONDS) as limit:
+            return await waiting
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise await late()
+
+
+def closed(change: Change, run_id: str) -> bool:
+    """Whether the run may have ended."""
+    return change.closed is None or run_id in change.closed
+
+
+def moved(change: Change, run_id: str) -> bool:
+    """Whether anything of the run that callers look at may have changed."""
+    return change.wrote is None or run_id in change.wrote or closed(change, run_id)
