@@ -186,13 +186,10 @@ def _select(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run:
     """The run ids that the filters select, after the count was told and confirmed; empty if there is nothing to do."""
     from durable.errors import ConfigurationError
     from runtime.cli.output import count
+    from runtime.cli.selection import select_runs
 
     conditions = flags.conditions(order.statuses)
-
-    async def select(client: Client) -> list[str]:
-        return [summary.run_id async for summary in client.list(**conditions)]
-
-    run_ids = session.run(select) or []
+    run_ids = session.run(lambda client: select_runs(client, conditions)) or []
     url, counted = session.open_store().url, count(len(run_ids), "run")
     (session.output.line if dry_run and not session.as_json else session.output.note)(f"{counted} selected in {url}")
     if dry_run or not run_ids:

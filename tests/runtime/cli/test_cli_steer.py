@@ -120,6 +120,26 @@ def test_pause_and_resume(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("started")
+def test_bulk_resume_takes_back_a_pause_that_no_worker_has_seen(cli: Cli) -> None:
+    cli("pause", "h0")
+    assert cli("pause", "--workflow", "hello", "--dry-run", "--json").data["matched"] == 0
+    assert cli("terminate", "--status", "paused", "--dry-run", "--json").data["matched"] == 1
+    assert cli("resume", "--workflow", "hello", "--yes").out == "resumed: h0\n"
+    assert cli("resume", "--workflow", "hello", "--yes", "--json").data["matched"] == 0
+    assert cli("run", "app.py:hello", "--id", "h0").code == 0
+
+
+@pytest.mark.usefixtures("started")
+def test_bulk_pause_sees_a_resume_that_no_worker_has_seen(cli: Cli) -> None:
+    cli("pause", "n0")
+    assert cli("run", "app.py:naps", "--id", "n0").code == 4
+    cli("resume", "n0")
+    assert cli("resume", "--status", "paused", "--dry-run", "--json").data["matched"] == 0
+    assert cli("pause", "--prefix", "n0", "--yes").out == "asked to pause: n0\n"
+    assert cli("run", "app.py:naps", "--id", "n0").code == 4
+
+
+@pytest.mark.usefixtures("started")
 def test_cancelled_run_exits_with_1_and_its_reason(cli: Cli) -> None:
     cli("cancel", "n0", "--reason", "too late", "--by", "alice")
     ran = cli("run", "app.py:naps", "--id", "n0")
