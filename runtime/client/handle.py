@@ -249,9 +249,9 @@ class RunHandle(Generic[R]):
 
         Raises:
             MessageRejectedError: the value does not fit, or the validator refused it; the run has not seen it.
-            UpdateFailedError: the handler raised; only the update failed.
+            UpdateFailedError: the handler raised, or the run ended in the middle of it; only the update failed.
             UpdateTimeoutError: no result in time; the update is not lost.
-            RunNotFoundError, RunClosedError: nobody takes it.
+            RunNotFoundError, RunClosedError: nobody takes it, or the run ended before it looked at it: nothing of it was done.
         """
         return await request_update(self._client, self.workflow_id, self.run_id, update, value, update_id, timeout)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from durable.codec import value_codec
 from durable.duration import Duration
-from durable.errors import UpdateFailedError, UpdateTimeoutError
+from durable.errors import DurableError, RunClosedError, UpdateFailedError, UpdateTimeoutError
 from durable.handle import RunStatus
+from durable.history import EventKind
 from durable.messages import Update
 from runtime.client.reply import rebuild_reply
 from runtime.client.starting import update_row
 from runtime.client.waiting import closed, in_time
 from runtime.identifier import new_run_id
-from runtime.store.row import UpdateRow
+from runtime.store.row import RunRow, UpdateRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -42,6 +44,8 @@ async def request_update(
         )
 
     done = await in_time(_until_done(client, target.run_id, pending), timeout, late)
+    if done.state == "closed":
+        raise await _ended_first(client, target, pending)
     if done.state != "completed":
         record = done.payload or "null"
         plain = client.envelope.open(record) if done.state == "failed" else record
@@ -63,8 +67,25 @@ async def _until_done(client: Client, run_id: str, pending: UpdateRow) -> Update
         found = await client.store.get_update(pending.workflow_id, pending.update_id)
         if found is not None and found.state != "pending":
             return found
-        if run is None or run.status.is_closed:
-            raise UpdateFailedError(f"{pending.workflow_id!r} ended before update {pending.name!r} was done")
-        return None
+        return replace(pending, state="closed") if run is None or run.status.is_closed else None
 
     return await client.watch.until(look, lambda change: change.updates or closed(change, run_id))
+
+
+async def _ended_first(client: Client, target: RunRow, pending: UpdateRow) -> DurableError:
+    """Why an update has no outcome: its run ended before it looked, or while the handler was at work.
+
+    Args:
+        target: the run that it was sent to, or for a repeated one, the run that would take it now.
+    """
+    name, workflow_id = pending.name, pending.workflow_id
+    row: RunRow | None = target
+    while row is not None:
+        status = row.status
+        for event in await client.store.read_history(row.run_id):
+            if event.kind == EventKind.UPDATE_ACCEPTED and event.details.get("update_id") == pending.update_id:
+                return UpdateFailedError(f"update {name!r} was not done: {workflow_id!r} ended in the middle of it")
+        row = await client.store.successor(row.run_id)
+    return RunClosedError(
+        f"{workflow_id!r} ended before it looked at update {name!r}; nothing of it was done", status=str(status)
+    )

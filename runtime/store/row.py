@@ -143,9 +143,9 @@ class RunChange:
 
     Attributes:
         status, rollback, waiting_for, reason, code: the new values. With a final status the run ends: its
-            open questions are closed, its tasks cancelled and its unread inbox rows dropped;
-            ``continued_as_new`` leaves messages (facts without a command), pinned or not, to whichever run
-            comes next.
+            open questions are closed, its tasks cancelled, its unread inbox rows dropped and the pending
+            updates of its workflow id ``closed``; ``continued_as_new`` leaves those updates and messages (facts
+            without a command), pinned or not, to whichever run comes next.
         ready_at_us: the next time something is due by itself (a timer, a retry of a step); None: nothing. If
             inbox rows remain that wake the run (see ``Store.send``), it is ready at once instead. Ignored for
             a paused or stuck run, and for a closed one unless its rollback is running. Hence a turn that
@@ -260,7 +260,8 @@ class UpdateRow:
     """An update and its outcome.
 
     Attributes:
-        state: ``pending``, ``completed``, ``failed`` or ``rejected``.
+        state: ``pending``, ``completed``, ``failed``, ``rejected``; or ``closed``, the store's word for one whose run
+            ended first.
         payload: envelope of the result when completed; JSON record of the exception otherwise.
     """
 

@@ -94,7 +94,7 @@ async def test_message_ids_and_updates_are_kept_with_the_last_run_of_an_id(store
     second = (await store.start(new_run(on_conflict="replace"))).run
     assert await store.purge(LATER, 10) == 1
     assert await store.get_run_by_id(first.run_id) is None
-    assert await store.get_update("w", "u1") == update()
+    assert await store.get_update("w", "u1") == update(state="closed")
     await store.send(message(message_id="u1"))
     assert kinds(await store.read_inbox(second.run_id)) == [EventKind.RUN_STARTED]
 

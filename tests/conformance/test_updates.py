@@ -8,12 +8,14 @@ from conformance.build import (
     begin,
     begin_closed,
     begin_waiting,
+    ended,
     fact,
     message,
     query,
     reclaim,
     update,
 )
+from durable.handle import RunStatus
 from durable.history import EventKind
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +56,32 @@ async def test_turn_may_write_an_update_that_was_not_sent_by_row(store):
     author = await begin(store)
     await author.commit(updates=[update(state="completed", payload="1")])
     assert await store.get_update("w", "u1") == update(state="completed", payload="1")
+
+
+async def test_update_that_its_run_never_looked_at_is_closed_with_it(store):
+    await begin_waiting(store)
+    await send_update(store)
+    await send_update(store, "u2")
+    author = await reclaim(store)
+    await author.commit(updates=[update(state="completed")], consumed=author.row_ids[:1], change=ended())
+    assert await store.get_update("w", "u1") == update(state="completed")
+    assert await store.get_update("w", "u2") == update(update_id="u2", state="closed")
+
+
+async def test_update_in_the_middle_is_closed_by_a_termination(store):
+    await begin_waiting(store)
+    await send_update(store)
+    author = await reclaim(store)
+    await author.commit(author.inbox[0].fact, consumed=author.row_ids)
+    await author.commit(change=ended(RunStatus.TERMINATED))
+    assert await store.get_update("w", "u1") == update(state="closed")
+
+
+async def test_update_passes_to_the_run_that_continues(store):
+    author = await begin(store)
+    await send_update(store)
+    await author.commit(consumed=author.row_ids, change=ended(RunStatus.CONTINUED_AS_NEW))
+    assert await store.get_update("w", "u1") == update()
 
 
 async def test_query_waits_for_a_worker_of_its_workflow(store):

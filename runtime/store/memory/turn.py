@@ -234,8 +234,17 @@ def _close(state: State, run: KeptRun, unread: Sequence[InboxRow]) -> None:
         del inbox[waiting.row_id]
         if is_continued and is_kept_for_successor(waiting.fact.kind, waiting.fact.command):
             inbox[waiting.row_id] = replace(waiting, run_id=None)
+    if not is_continued:
+        _close_updates(state, row.workflow_id)
     for task in [task for task in state.tasks.values() if task.run_id == row.run_id]:
         state.cancel_task(task, row.closed_at_us or 0)
+
+
+def _close_updates(state: State, workflow_id: str) -> None:
+    updates = state.ids[workflow_id].updates
+    for update in [update for update in updates.values() if update.state == "pending"]:
+        updates[update.update_id] = replace(update, state="closed")
+        state.draft.updates = True
 
 
 def _close_children(state: State, turn: Turn) -> None:

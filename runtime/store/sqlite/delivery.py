@@ -143,5 +143,6 @@ def send(session: Session, row: InboxRow, update: UpdateRow | None) -> RunRow:
     if receipt is Receipt.DELIVERED and not (update is not None and has_update(session, update)):
         write(session, run, row)
         if update is not None:
+            run.has_parts = True
             write_update(session, update)
     return run.row()

@@ -51,6 +51,7 @@ def start(session: Session, new: NewRun, update: UpdateRow | None) -> StartOutco
         for message in messages:
             post(session, message)
     if update is not None and not is_known_update:
+        run.has_parts = True
         write_update(session, update)
     return StartOutcome(run.row(), existing is None)
 

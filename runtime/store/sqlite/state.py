@@ -18,7 +18,7 @@ class Run:
         key: the run's number inside this database.
         lane: number of its (workflow, queue) pair.
         unread: how many inbox rows it may take.
-        has_parts: whether tasks or questions of it may be open.
+        has_parts: whether tasks, questions or updates of it may be open.
     """
 
     __slots__ = (

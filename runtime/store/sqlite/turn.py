@@ -203,6 +203,9 @@ def _close(session: Session, run: Run) -> None:
     if run.has_parts:
         session.execute(_PART["close_questions"], (run.key,))
         cancel_tasks(session, run, run.closed_at_us or 0)
+        if run.status is not RunStatus.CONTINUED_AS_NEW:
+            session.execute(_PART["close_updates"], (run.workflow_id,))
+            session.draft.updates = True
 
 
 def _close_children(session: Session, turn: Turn) -> None:

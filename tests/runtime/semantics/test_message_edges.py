@@ -395,6 +395,32 @@ async def test_an_update_whose_run_went_on_and_ended_is_told_so(open_runtime, op
             gate("gate").set()
 
 
+async def test_an_update_that_a_run_never_looked_at_is_told_so_also_when_it_is_repeated(open_runtime, open_client):
+    """Semantics 19: who repeats an update of an ended run does not wait for the next run of the id to do it."""
+    async with open_client() as client:
+        await client.start(continue_and_end.options(id="x"), 0)
+        updating = asyncio.create_task(client.get("x").update(add, 1, update_id="u"))
+        await until_sent(client, "u")
+        await client.get("x").terminate("enough")
+        with pytest.raises(RunClosedError, match="ended before it looked at update 'add'; nothing of it was done"):
+            await asyncio.wait_for(updating, 30)
+        await client.start(continue_and_end.options(id="x", on_conflict="replace"), 0)
+        with pytest.raises(RunClosedError, match="nothing of it was done"):
+            await asyncio.wait_for(client.get("x").update(add, 1, update_id="u"), 30)
+
+
+async def test_an_update_that_a_termination_cut_off_is_not_called_undone(open_runtime):
+    """Semantics 19: its sender hears that it had begun."""
+    async with open_runtime(abandon_an_update) as rt:
+        run = await rt.start(abandon_an_update)
+        updating = asyncio.create_task(run.update(add, 1))
+        await gate("at gate").wait()
+        await run.terminate("enough")
+        with pytest.raises(UpdateFailedError, match="ended in the middle of it"):
+            await asyncio.wait_for(updating, 30)
+        gate("gate").set()
+
+
 @workflow
 async def end_beside_updates(ctx: Context) -> None:
     @ctx.on(add)

@@ -232,8 +232,8 @@ CREATE TABLE durable_definitions (
     definition TEXT NOT NULL
 );
 
--- A run in the column order that the code reads (state.Run), with the number of inbox rows that it may take, and whether tasks or
--- questions of it are open.
+-- A run in the column order that the code reads (state.Run), with the number of inbox rows that it may take, and whether tasks,
+-- questions or updates of it are open.
 CREATE VIEW durable_run_rows AS
 SELECT
     r.key, r.run_id, r.workflow_id, r.workflow, r.queue, r.status, r.rollback,
@@ -243,7 +243,8 @@ SELECT
     (SELECT count(*) FROM durable_inbox AS i
      WHERE i.workflow_id = r.workflow_id AND (i.run_id IS NULL OR i.run_id = r.run_id)) AS unread,
     (EXISTS (SELECT 1 FROM durable_tasks AS t WHERE t.run_key = r.key)
-     OR EXISTS (SELECT 1 FROM durable_questions AS q WHERE q.run_key = r.key)) AS has_parts
+     OR EXISTS (SELECT 1 FROM durable_questions AS q WHERE q.run_key = r.key)
+     OR EXISTS (SELECT 1 FROM durable_updates AS u WHERE u.workflow_id = r.workflow_id AND u.state = 'pending')) AS has_parts
 FROM durable_runs AS r
 JOIN durable_heads AS h ON h.key = r.key;
 

@@ -47,6 +47,9 @@ INSERT INTO durable_updates (workflow_id, update_id, run_id, name, state, payloa
 ON CONFLICT (workflow_id, update_id) DO UPDATE
 SET run_id = excluded.run_id, name = excluded.name, state = excluded.state, payload = excluded.payload;
 
+-- name: close_updates
+UPDATE durable_updates SET state = 'closed' WHERE workflow_id = ? AND state = 'pending';
+
 -- name: end_attempt
 -- Lost attempts share their number with the next one, so only the row of one that had begun is replaced.
 DELETE FROM durable_attempts WHERE run_key = ? AND command = ? AND attempt = ? AND outcome = 'started';
