@@ -150,7 +150,7 @@ class Mailbox:
     def _fits(self, message: Message[Any], signal: Received) -> bool:
         try:
             if not isinstance(message, Signal):
-                raise MessageRejectedError(f"{message.name!r} is a {message.kind} of this workflow, not a signal")
+                raise MessageRejectedError(f"{message.name!r} names no signal of this workflow, but its {message.kind}")
             self._decode(message, signal.payload)
         except (DecodeError, MessageRejectedError) as error:
             replayer = self._replayer

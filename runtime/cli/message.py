@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.cli.options import By, Codecs, Json, RunId, Store
+
+if TYPE_CHECKING:
+    from runtime.cli.session import Session
+    from runtime.client.client import Client
+    from runtime.client.handle import RunHandle
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the message.", show_default=False)]
 Value = Annotated[
@@ -71,6 +76,7 @@ def query(
 
     async def work(client: Any, run: Any) -> Any:
         schema = await message_schema(client, run, name)
+        await _warn_if_unserved(session, client, run, timeout)
         return await run.query(name, _value(value, f"the value of query {name!r}", schema), timeout=limit)
 
     session.output.data(session.with_run(run_id, work))
@@ -100,6 +106,7 @@ def update(
     async def work(client: Any, run: Any) -> Any:
         schema = await message_schema(client, run, name)
         given = _value(value, f"the value of update {name!r}", schema)
+        await _warn_if_unserved(session, client, run, timeout)
         return await run.update(name, given, update_id=update_id, timeout=limit)
 
     session.output.data(session.with_run(run_id, work))
@@ -170,6 +177,15 @@ async def message_schema(client: Any, run: Any, name: str) -> dict[str, Any] | N
     published = await client.published((await run.row()).workflow)
     message = published.get("messages", {}).get(name)
     return None if message is None else message["schema"]
+
+
+async def _warn_if_unserved(session: Session, client: Client, run: RunHandle[Any], timeout: str) -> None:
+    """Say why nothing happens, before it is waited for."""
+    from runtime.client.presence import is_served
+
+    row = await run.row()
+    if not row.status.is_closed and not await is_served(client, row.workflow):
+        session.output.note(f"no worker that has workflow {row.workflow!r} is running; waiting {timeout} for one")
 
 
 def _value(text: str | None, what: str, schema: dict[str, Any] | None) -> Any:

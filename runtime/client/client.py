@@ -21,7 +21,7 @@ from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
 from runtime.client.description import Question, RunSummary, describe_question, summarize
 from runtime.client.handle import RunHandle
 from runtime.client.intercepted import intercepted
-from runtime.client.schema import check_schema
+from runtime.client.message import check_message
 from runtime.client.starting import Start, Startable, WithSignal, WorkflowReference, prepare_start
 from runtime.client.termination import terminate_run
 from runtime.client.waiting import ChangeWatch
@@ -179,20 +179,16 @@ class Client:
         return known
 
     async def check_message(self, workflow_id: str, kind: str, message: Message[Any] | str, value: Any) -> None:
-        """Check the value of a message that is known by name only against what the workflow published.
+        """Check kind and value of a message that is known by name only against what the workflow published.
 
         Raises:
-            MessageRejectedError: it does not fit.
+            UnknownMessageError, MessageRejectedError: it does not fit.
         """
         if not isinstance(message, str):
             return
         row = await self.store.get_run(workflow_id)
-        if row is None:
-            return
-        schemas = (await self.published(row.workflow)).get("messages", {})
-        schema = schemas.get(message)
-        if schema is not None:
-            check_schema(from_json(value_codec(Any).encode(value)), schema["schema"], f"{kind} {message!r}")
+        if row is not None:
+            check_message(await self.published(row.workflow), workflow_id, kind, message, value)
 
     # -- finding ------------------------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ from durable.interceptor import Interceptor
 from durable.messages import Query, Signal, Update
 from runtime.client.description import Question, RunDescription, describe_question, describe_run
 from runtime.client.intercepted import intercepted
+from runtime.client.message import signal_row
 from runtime.client.outcome import await_outcome
 from runtime.client.people import answer_question, decide
 from runtime.client.publication import follow_stream, read_published
 from runtime.client.query import ask
 from runtime.client.rerun import check_rollback, retry_run
-from runtime.client.starting import signal_row
 from runtime.client.termination import terminate_run
 from runtime.client.update import request_update
 from runtime.client.waiting import in_time, moved
@@ -190,6 +190,7 @@ class RunHandle(Generic[R]):
 
         Raises:
             MessageRejectedError: the value does not fit the signal's type.
+            UnknownMessageError: a message of this name is published, and it is no signal.
             RunNotFoundError, RunClosedError: nobody takes it.
         """
         client = self._client
@@ -219,6 +220,7 @@ class RunHandle(Generic[R]):
             UnknownMessageError: it has no such handler; the message lists those that it has.
             QueryFailedError: the handler raised; only the query failed.
             QueryTimeoutError: no worker that has the workflow answered in time.
+            RunClosedError: it has ended, and no worker that has the workflow is there to answer for it.
         """
         return await ask(self._client, await self._newest(), query, value, timeout)
 

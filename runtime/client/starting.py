@@ -10,10 +10,11 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from durable.codec import Envelope, ValueCodec, input_digest, value_codec
 from durable.duration import to_us
-from durable.errors import DefinitionError, EncodeError, MessageRejectedError
-from durable.history import EventKind, Fact, write_detail
-from durable.messages import Signal, Update
+from durable.errors import DefinitionError, EncodeError
+from durable.history import EventKind, Fact
+from durable.messages import Signal
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
+from runtime.client.message import check_message, signal_row
 from runtime.client.schema import check_schema
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, NewRun, UpdateRow
@@ -100,6 +101,7 @@ def prepare_start(
     messages: Sequence[InboxRow] = ()
     if with_signal is not None:
         signal, value, message_id = with_signal if len(with_signal) == 3 else (*with_signal, None)
+        check_message(published, workflow_id, "signal", signal, value)
         messages = [signal_row(workflow_id, None, signal, value, message_id, envelope, actor, now_us)]
     new = NewRun(
         run_id=run_id,
@@ -143,54 +145,3 @@ def _encode_named(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], publ
         return to_json(values, inf_nan_mode="constants").decode()
     except PydanticSerializationError as error:
         raise EncodeError(f"the input of workflow {name!r} is not JSON: {error}") from error
-
-
-def signal_row(
-    workflow_id: str,
-    run_id: str | None,
-    signal: Signal[Any] | str,
-    value: Any,
-    message_id: str | None,
-    envelope: Envelope,
-    actor: str,
-    now_us: int,
-) -> InboxRow:
-    """A signal on its way to a run.
-
-    Raises:
-        EncodeError: the value does not fit the signal's type.
-    """
-    message_id = message_id if message_id is not None else new_run_id()
-    name, payload = encode_message(signal, value, envelope)
-    fact = Fact(EventKind.SIGNAL_RECEIVED, None, name, write_detail(message_id=message_id), payload, actor)
-    return InboxRow(workflow_id, run_id, message_id, fact, now_us)
-
-
-def update_row(
-    workflow_id: str,
-    run_id: str | None,
-    update: Update[Any, Any] | str,
-    value: Any,
-    update_id: str,
-    envelope: Envelope,
-    actor: str,
-    now_us: int,
-) -> tuple[InboxRow, UpdateRow]:
-    """An update on its way to a run, and the row that will hold its outcome."""
-    name, payload = encode_message(update, value, envelope)
-    fact = Fact(EventKind.UPDATE_ACCEPTED, None, name, write_detail(update_id=update_id), payload, actor)
-    pending = UpdateRow(workflow_id, update_id, run_id, name, "pending", None)
-    return InboxRow(workflow_id, run_id, f"update:{update_id}", fact, now_us), pending
-
-
-def encode_message(message: Any, value: Any, envelope: Envelope) -> tuple[str, str]:
-    """Name and sealed value of a message; a message known by name only takes any JSON-compatible value."""
-    if isinstance(message, str):
-        return message, envelope.seal(value_codec(Any).encode(value))
-    try:
-        plain = message.codec.encode(value)
-    except EncodeError as error:
-        raise MessageRejectedError(
-            f"{message.kind} {message.name!r} does not fit its schema: {error.message}", path=error.path
-        ) from error
-    return message.name, envelope.seal(plain, secret=message.codec.has_secrets)

@@ -11,8 +11,9 @@ from durable.errors import DurableError, RunClosedError, UpdateFailedError, Upda
 from durable.handle import RunStatus
 from durable.history import EventKind
 from durable.messages import Update
+from runtime.client.message import update_row
+from runtime.client.presence import how_to_serve, is_served
 from runtime.client.reply import rebuild_reply
-from runtime.client.starting import update_row
 from runtime.client.waiting import closed, in_time
 from runtime.identifier import new_run_id
 from runtime.store.row import RunRow, UpdateRow
@@ -39,8 +40,9 @@ async def request_update(
     target = await client.store.send(row, pending)
 
     async def late() -> TimeoutError:
+        why = "" if await is_served(client, target.workflow) else f": {how_to_serve(client, target.workflow)}"
         return UpdateTimeoutError(
-            f"update {pending.name!r} is not done within {timeout}; it is not lost", update_id=chosen
+            f"update {pending.name!r} is not done within {timeout}; it is not lost{why}", update_id=chosen
         )
 
     done = await in_time(_until_done(client, target.run_id, pending), timeout, late)

@@ -77,7 +77,8 @@ def test_query_nobody_answers_exits_with_8(cli: Cli) -> None:
     cli("start", "app.py:waits", "--id", "w1")
     ran = cli("query", "w1", "progress", "--timeout", "10ms")
     assert ran.code == 8
-    assert "is one running" in ran.err
+    assert "waiting 10ms for one" in ran.err
+    assert "start one: durable worker TARGET" in ran.err
 
 
 def test_update_nobody_does_in_time_exits_with_8_and_is_not_lost(cli: Cli) -> None:
