@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
@@ -38,8 +39,8 @@ class StartOptions:
     compensate: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.id is not None and (not isinstance(self.id, str) or not self.id or "\0" in self.id):
-            raise DefinitionError(f"expected id to be a non-empty text, got {self.id!r}")
+        if self.id is not None and (not isinstance(self.id, str) or not self.id or _has_controls(self.id)):
+            raise DefinitionError(f"expected id to be a non-empty text without control characters, got {self.id!r}")
         if self.on_conflict not in (None, "attach", "fail", "replace"):
             raise DefinitionError(f"expected on_conflict to be 'attach', 'fail' or 'replace', got {self.on_conflict!r}")
         if self.on_parent_close not in ("terminate", "cancel", "abandon"):
@@ -48,6 +49,11 @@ class StartOptions:
             )
         if self.delay is not None and to_us(self.delay, "delay") < 0:
             raise DefinitionError(f"expected delay not to be negative, got {self.delay!r}")
+
+
+def _has_controls(text: str) -> bool:
+    """Whether a text would steer the terminal that shows it, or is no Unicode."""
+    return not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 class WorkflowDefinition(Generic[P, R]):

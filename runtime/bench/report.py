@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from runtime.bench.throughput import (
     measure_steps,
 )
 from runtime.worker.interpreter import tune_interpreter
+from runtime.cli.text import json_text
 
 
 async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:
@@ -46,8 +45,7 @@ async def _report(folder: Path, sleepers: int, *, as_json: bool) -> None:
         if not as_json:
             print(row, flush=True)
     if as_json:
-        json.dump([row.to_json() for row in rows], sys.stdout, indent=2)
-        print()
+        print(json_text([row.to_json() for row in rows], indent=2))
 
 
 def report(store_url: str | None, *, as_json: bool, sleepers: int) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from runtime.cli.command import Command
 from runtime.cli.exitcode import ExitCode
 
 
@@ -73,18 +74,41 @@ ALIASES: Final = {"status": "show"}
 
 _COMPLETE: Final = "_DURABLE_COMPLETE"
 
+_ArgumentError: Final[Any] = typer.BadParameter.__mro__[2]
+"""The root of what is wrong with arguments; depending on its version, typer has it from click or brings its own."""
+
 EPILOG: Final = "Exit codes: " + ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in ExitCode)
 
 
 def run_app(args: Sequence[str]) -> None:
     """Run the command that these arguments name, and exit."""
     wanted = next((arg for arg in args if not arg.startswith("-")), None)
+    as_json = "--json" in args
     if wanted is None or wanted not in COMMANDS or _COMPLETE in os.environ:
-        build_app()(args=list(args), prog_name="durable")
+        _invoke(build_app(), args, {}, as_json=as_json)
         return
     needs_help = not {"--help", "-h"}.isdisjoint(args)
-    defaults = {} if needs_help else _read_settings(as_json="--json" in args)
-    build_app([wanted])(args=list(args), prog_name="durable", default_map={wanted: defaults})
+    defaults = {} if needs_help else _read_settings(as_json=as_json)
+    _invoke(build_app([wanted]), args, {wanted: defaults}, as_json=as_json)
+
+
+def _invoke(app: typer.Typer, args: Sequence[str], defaults: dict[str, Any], *, as_json: bool) -> None:
+    """Run the command and exit; for programs, what is wrong with the arguments is told like every other error."""
+    if not as_json or _COMPLETE in os.environ:
+        app(args=list(args), prog_name="durable", default_map=defaults)
+        return
+    try:
+        code = app(args=list(args), prog_name="durable", default_map=defaults, standalone_mode=False)
+    except typer.Abort:
+        sys.exit(ExitCode.USAGE)
+    except _ArgumentError as error:
+        load_own_packages()
+        from durable.errors import ConfigurationError
+        from runtime.cli.failure import report
+
+        report(ConfigurationError(error.format_message()), as_json=True)
+        sys.exit(ExitCode.USAGE)
+    sys.exit(code or ExitCode.OK)
 
 
 def _read_settings(*, as_json: bool) -> dict[str, Any]:
@@ -116,9 +140,9 @@ def build_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         entry = COMMANDS[name]
         function = getattr(import_module(f"runtime.cli.{entry.module}"), entry.function)
         alias = ALIASES.get(name)
-        app.command(name, rich_help_panel=entry.panel, help=f"The same as {alias}." if alias is not None else None)(
-            _guarded(function)
-        )
+        app.command(
+            name, cls=Command, rich_help_panel=entry.panel, help=f"The same as {alias}." if alias is not None else None
+        )(_guarded(function))
     return app
 
 

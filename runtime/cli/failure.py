@@ -8,6 +8,7 @@ from typing import Any, Final
 from durable import errors
 from durable.errors import DeterminismError, DurableError
 from runtime.cli.exitcode import ExitCode
+from runtime.cli.text import json_text, visible
 
 _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.RunStuckError, ExitCode.STUCK),
@@ -48,10 +49,8 @@ def _data(error: DurableError | DeterminismError) -> dict[str, Any]:
 def report(error: DurableError | DeterminismError, *, as_json: bool) -> None:
     """Tell it on standard error."""
     if as_json:
-        from pydantic_core import to_json
-
-        print(to_json({"error": describe(error)}, fallback=str).decode(), file=sys.stderr)
+        print(json_text({"error": describe(error)}), file=sys.stderr)
         return
-    print(f"error: {error}", file=sys.stderr)
+    print(visible(f"error: {error}"), file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
-        print(note, file=sys.stderr)
+        print(visible(note), file=sys.stderr)

@@ -12,6 +12,8 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
+from runtime.cli.text import json_text, visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -34,6 +36,9 @@ STYLES: Final = {
     "strong": "bold",
 }
 """Styles by meaning; the statuses of runs are meanings."""
+
+WIDE: Final = 60
+"""A cell that is longer does not widen its column: it pushes the rest of its own row aside."""
 
 
 class Output:
@@ -64,11 +69,11 @@ class Output:
 
     def data(self, value: Any) -> None:
         """Print one JSON document."""
-        print(_json(value, indent=2))
+        print(json_text(value, indent=2))
 
     def event(self, event: str, /, **fields: Any) -> None:
         """Print one line of a stream of JSON objects."""
-        print(_json({"event": event, **fields}), flush=True)
+        print(json_text({"event": event, **fields}), flush=True)
 
     # -- for people ---------------------------------------------------------------------------------------
 
@@ -77,20 +82,26 @@ class Output:
         if self.is_rich:
             self.console.print(rich_text(*cells), soft_wrap=True)
         else:
-            print(plain_text(*cells), flush=True)
+            print(visible(plain_text(*cells)), flush=True)
+
+    def result(self, value: Any) -> None:
+        """Print what a workflow returned: a text as it is, everything else as JSON."""
+        text = value if isinstance(value, str) else json_text(value, indent=2)
+        print(visible(text) if sys.stdout.isatty() else text, flush=True)
 
     def note(self, text: str) -> None:
         """Print a remark to standard error; programs do not get it."""
         if not self.as_json:
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Print rows under their headings."""
         if self.is_rich:
             self._rich_table(columns, rows)
             return
-        texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
-        widths = [max(len(row[index]) for row in [list(columns), *texts]) for index in range(len(columns))]
+        texts = [[visible(cell if isinstance(cell, str) else cell[0]) for cell in row] for row in rows]
+        lengths = [[len(row[index]) for row in [list(columns), *texts]] for index in range(len(columns))]
+        widths = [max((size for size in column if size <= WIDE), default=WIDE) for column in lengths]
         for row in [[column.upper() for column in columns], *texts]:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
@@ -99,7 +110,8 @@ class Output:
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for index, column in enumerate(columns):
-            table.add_column(column.upper(), no_wrap=index == 0, overflow="fold")
+            is_kept_whole = index == 0 and all(len(plain_text(row[0])) <= WIDE for row in rows)
+            table.add_column(column.upper(), no_wrap=is_kept_whole, overflow="fold")
         for row in rows:
             table.add_row(*(rich_text(cell) for cell in row))
         self.console.print(table)
@@ -117,16 +129,10 @@ def rich_text(*cells: Cell) -> Text:
     text = Text()
     for cell in cells:
         if isinstance(cell, str):
-            text.append(cell)
+            text.append(visible(cell))
         else:
-            text.append(cell[0], STYLES.get(cell[1], cell[1]))
+            text.append(visible(cell[0]), STYLES.get(cell[1], cell[1]))
     return text
-
-
-def _json(value: Any, indent: int | None = None) -> str:
-    from pydantic_core import to_json
-
-    return to_json(value, indent=indent, inf_nan_mode="constants").decode()
 
 
 def count(number: int, noun: str) -> str:

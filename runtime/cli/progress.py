@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.cli.moment import show_duration
 from runtime.cli.output import Output, plain_text, rich_text
+from runtime.cli.text import visible
 from runtime.cli.timeline import entry_fields, entry_lines, is_telling
 from runtime.client.entry import EntryKind, TimelineEntry
 from runtime.worker.logs import run_ids
@@ -55,7 +56,7 @@ class LoggedProgress:
                 self._output.event("entry", **entry_fields(entry))
             return
         for entry in told[:MAX_LINES]:
-            words = plain_text(*next(entry_lines(entry))).strip().partition("  ")[2]
+            words = visible(plain_text(*next(entry_lines(entry)))).strip().partition("  ")[2]
             log.info("%s", words, extra=run_ids(row))
         if len(told) > MAX_LINES:
             log.info("and %d more ended", len(told) - MAX_LINES, extra=run_ids(row))
@@ -109,7 +110,7 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """A remark."""
-        self._output.console.print(text)
+        self._output.console.print(visible(text))
 
     def pause(self) -> None:
         """Leave the last picture, and let somebody else have the terminal."""

@@ -200,7 +200,7 @@ async def _tell_outcome(
         if output.as_json:
             output.event("ended", workflow_id=run.workflow_id, status="completed", result=value)
         elif value is not None:
-            output.line(value if isinstance(value, str) else to_json(value, indent=2, fallback=str).decode())
+            output.result(value)
         return ExitCode.OK
     if not isinstance(error, RunError):
         raise error

@@ -45,8 +45,6 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a run and print its id; a worker runs it. It is on disk when this returns."""
-    from pydantic_core import to_json
-
     from runtime.cli.moment import parse_duration
     from runtime.cli.session import Session
 
@@ -70,7 +68,7 @@ def start(
         if as_json:
             session.output.event("ended", workflow_id=run.workflow_id, status="completed", result=value)
         else:
-            session.output.line(value if isinstance(value, str) else to_json(value, indent=2, fallback=str).decode())
+            session.output.result(value)
 
     session.run(work, creates=True)
 

@@ -18,6 +18,7 @@ from durable.errors import (
     RunNotFoundError,
 )
 from runtime.cli.form import Field, describe, fields_of, fill
+from runtime.cli.text import visible
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -103,7 +104,7 @@ class Terminal:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 async def read_line(prompt: str, *, is_hidden: bool = False) -> str | None:
@@ -112,7 +113,7 @@ async def read_line(prompt: str, *, is_hidden: bool = False) -> str | None:
     Args:
         is_hidden: what is typed is not shown.
     """
-    print(prompt, end="", file=sys.stderr, flush=True)
+    print(visible(prompt), end="", file=sys.stderr, flush=True)
     loop = asyncio.get_running_loop()
     number = sys.stdin.fileno()
     typed = bytearray()

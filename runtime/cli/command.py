@@ -1,0 +1,44 @@
+"""A command of the table: takes negative numbers as arguments, where others would take them for flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from typer.core import TyperCommand
+
+_NUMBER: Final = re.compile(r"-\.?\d.*", re.DOTALL)
+"""No flag begins like a number."""
+
+
+class Command(TyperCommand):
+    """``durable update ID add -5`` needs no ``--`` before the value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, with negative numbers among the values."""
+        options = [param for param in self.get_params(ctx) if param.param_type_name == "option"]
+        with_value = {name for param in options if not getattr(param, "is_flag", False) for name in param.opts}
+        return super().parse_args(ctx, protect_numbers(args, with_value))
+
+
+def protect_numbers(args: Sequence[str], with_value: Collection[str]) -> list[str]:
+    """The arguments with all positional ones behind ``--``, if one of them is a negative number.
+
+    Args:
+        with_value: names of the flags that take the next argument as their value.
+    """
+    flags: list[str] = []
+    values: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if arg == "--":
+            values.extend(rest)
+        elif arg in with_value:
+            flags += [arg, *([value] if (value := next(rest, None)) is not None else [])]
+        elif arg.startswith("-") and arg != "-" and not _NUMBER.fullmatch(arg):
+            flags.append(arg)
+        else:
+            values.append(arg)
+    has_number = any(_NUMBER.fullmatch(value) for value in values)
+    return [*flags, "--", *values] if has_number else list(args)
