@@ -30,6 +30,7 @@ from durable.history import merge_details, write_detail
 from durable.kernel.child import ChildHandle, ExternalRun, start_child
 from durable.kernel.mailbox import Handler
 from durable.kernel.operation import Operation, Waiter
+from durable.kernel.payload import write_arguments
 from durable.kernel.people import APPROVAL, Decision, Verdict, ask
 from durable.kernel.runlog import RunLogger
 from durable.kernel.scope import SagaScope, register_compensation, roll_back
@@ -156,11 +157,12 @@ class Context:
                 ``StepLostError``, ``StepInDoubtError``.
         """
         definition = as_step(fn)
-        arguments = definition.arguments
         run = self._run
 
         def begin() -> Waiter:
-            payload, digest = run.payloads.seal(arguments.encode(args, kwargs), arguments.has_secrets)
+            payload, digest = run.payloads.seal(
+                write_arguments("step", definition, args, kwargs), definition.arguments.has_secrets
+            )
             detail = definition.detail if digest is None else merge_details(definition.detail, digest)
             number = run.issuer.next_number()
             chosen = definition.options_.idempotency_key

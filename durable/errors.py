@@ -125,6 +125,11 @@ class PayloadError(AuthorError):
         super().__init__(message, path=path, **data)
         self.path = path
 
+    def blame(self, owner: str) -> None:
+        """Say whose value it is, in front of the message: ``the result of step 'charge'``."""
+        self.message = f"{owner}: {self.message}"
+        self.args = (self.message,)
+
 
 class EncodeError(PayloadError):
     """A value cannot be recorded, or would not come back equal and of its type."""

@@ -7,11 +7,14 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from durable.errors import ConfigurationError
 from durable.step import StepDefinition
 from durable.workflow import WorkflowDefinition
+
+_OURS: Final = ("durable", "runtime")
+"""The packages that this distribution installs."""
 
 
 def load_file(path: str | Path) -> ModuleType:
@@ -21,6 +24,8 @@ def load_file(path: str | Path) -> ModuleType:
         ConfigurationError: there is no such file, or another module has its name.
     """
     file = Path(path).resolve()
+    if file.is_dir():
+        raise ConfigurationError(f"{path} is a directory; name a Python file in it, such as {Path(path) / 'app.py'}")
     if not file.is_file():
         raise ConfigurationError(f"there is no file {path}")
     name = file.stem
@@ -54,9 +59,14 @@ def load_target(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] |
         ConfigurationError: there is no such file, module or workflow.
     """
     location, _, attribute = target.partition(":")
-    if location.endswith(".py") or "/" in location:
+    if location.endswith(".py") or "/" in location or location in (".", ".."):
         module = load_file(location)
+    elif not all(part.isidentifier() for part in location.split(".")):
+        raise ConfigurationError(
+            f"expected a target like app.py, app.py:workflow, module or module:workflow, got {target!r}"
+        )
     else:
+        _check_collision(location)
         if "" not in sys.path and str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         try:
@@ -77,6 +87,17 @@ def load_target(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] |
         names = ", ".join(sorted(workflows_of(module))) or "none"
         raise ConfigurationError(f"{location} has no workflow {attribute!r} (workflows: {names})")
     return module, value
+
+
+def _check_collision(location: str) -> None:
+    """Refuse a module of the user's that has the name of a package of ours: importing it would find ours."""
+    name = location.partition(".")[0]
+    own = next((path for path in (Path(f"{name}.py"), Path(name)) if path.exists()), None) if name in _OURS else None
+    if own is not None and own.resolve() != Path(__file__).resolve().parents[1] / name:
+        raise ConfigurationError(
+            f"{location!r} would be imported from durable's own package {name!r}, not from {own}; rename {own} "
+            "(docs/limits.md, module names)"
+        )
 
 
 def workflows_of(module: ModuleType) -> dict[str, WorkflowDefinition[..., Any]]:

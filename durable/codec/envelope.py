@@ -156,8 +156,11 @@ class Envelope:
         for name in reversed(str(fields["codec"]).split("+") if "codec" in fields else ()):
             codec = self._by_name.get(name)
             if codec is None:
-                known = ", ".join(self._by_name)
-                message = f"a payload needs the codec {name!r}, which is not configured (known: {known})"
+                known = ", ".join(self._by_name) or "none"
+                message = (
+                    f"a payload needs the codec {name!r}, which is not configured (known: {known}): give the codecs of who "
+                    "wrote it, as codecs=[...], on the command line as --codecs MODULE:NAME"
+                )
                 raise ConfigurationError(message)
             data = codec.decode(data)
         try:

@@ -11,6 +11,7 @@ from durable.commands import CancelChild, SendMessage, StartChild
 from durable.errors import DefinitionError
 from durable.history import parse_detail, write_detail
 from durable.kernel.operation import Operation, Waiter
+from durable.kernel.payload import write_arguments
 from durable.messages import Signal
 from durable.saga import current_scope
 
@@ -29,7 +30,7 @@ def start_child(
     if getattr(definition, "_durable_workflow_", None) is None:
         raise DefinitionError(f"expected a workflow, got {definition!r}; a plain function is run with ctx.step(...)")
     arguments = definition.arguments
-    plain = arguments.encode(args, kwargs)
+    plain = write_arguments("child workflow", definition, args, kwargs)
     payload, digest = run.payloads.seal(plain, arguments.has_secrets)
     number = run.issuer.next_number()
     options = definition.start_options

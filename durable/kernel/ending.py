@@ -31,7 +31,7 @@ from durable.commands import (
     StartChild,
     StartRollback,
 )
-from durable.errors import DefinitionError, RollbackFailedError, RunTimeoutError
+from durable.errors import DefinitionError, EncodeError, RollbackFailedError, RunTimeoutError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import merge_details, write_detail
 from durable.kernel.operation import Waiter
@@ -168,6 +168,8 @@ class Ending:
                 result = run.definition.result
                 payload, detail = run.payloads.seal(result.encode(run.root.result()), result.has_secrets)
             except Exception as failure:  # noqa: BLE001 - a result that cannot be recorded fails the run
+                if isinstance(failure, EncodeError):
+                    failure.blame(f"the result of workflow {run.definition.name!r}")
                 run.failure = failure
                 self.stage = Stage.LEFTOVER
                 return True

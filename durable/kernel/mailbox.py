@@ -15,6 +15,7 @@ from durable.commands import CompleteUpdate, FailUpdate, SetAsideMessage
 from durable.errors import (
     DecodeError,
     DefinitionError,
+    EncodeError,
     MessageRejectedError,
     ReadOnlyError,
     UnknownMessageError,
@@ -259,7 +260,7 @@ class Mailbox:
             result = handler.fn(*((value,) if message.type is not None else ()))
             if inspect.isawaitable(result):
                 result = await result
-            payload, detail = replayer.payloads.seal(message.result.encode(result), message.result.has_secrets)
+            payload, detail = replayer.payloads.seal(self._encode(message, result), message.result.has_secrets)
         except asyncio.CancelledError:
             self._fail_update(message.name, update_id, _cut_short(message.name, "it was cancelled"))
             raise
@@ -288,6 +289,13 @@ class Mailbox:
                 name, update_id = update
                 self._fail_update(name, update_id, _cut_short(name, why))
 
+    def _encode(self, message: Update[Any, Any] | Query[Any], result: Any) -> str:
+        try:
+            return message.result.encode(result)
+        except EncodeError as error:
+            error.blame(f"the result of {message.kind} {message.name!r}")
+            raise
+
     # -- queries ------------------------------------------------------------------------------------------
 
     def query(self, name: str, payload: str | None) -> str:
@@ -302,10 +310,11 @@ class Mailbox:
         if handler is None or not isinstance(handler.message, Query):
             raise UnknownMessageError(self._unknown("query", name, Query))
         message = handler.message
-        arguments = (self._decode(message, payload),) if message.type is not None else ()
+        plain = self._replayer.payloads.envelope.open(payload) if payload is not None else "null"
+        arguments = (message.codec.decode(plain),) if message.type is not None else ()
         with self._replayer.issuer.read_only("a query"):
             result = handler.fn(*arguments)
-        return self._replayer.payloads.seal(message.result.encode(result), message.result.has_secrets)[0]
+        return self._replayer.payloads.seal(self._encode(message, result), message.result.has_secrets)[0]
 
     def _unknown(self, kind: str, name: str, cls: type[Message[Any]]) -> str:
         names = sorted(key for key, handler in self.handlers.items() if isinstance(handler.message, cls))

@@ -46,6 +46,7 @@ def _step_completed(run: Replayer, event: Event) -> None:
     try:
         value = definition.result.decode(run.payloads.open(event.payload or "null"))
     except DecodeError as error:
+        error.blame(f"the result of step {definition.name!r}")
         waiter.fail(error)
         run.ending.operation_ended()
         return
@@ -91,6 +92,7 @@ def _child_completed(run: Replayer, event: Event) -> None:
     try:
         value = definition.result.decode(run.payloads.open(event.payload or "null"))
     except DecodeError as error:
+        error.blame(f"the result of child {command.workflow_id!r}")
         waiter.fail(error)
     else:
         if definition.compensation is not None:

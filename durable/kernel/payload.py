@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, Protocol
 
 from durable.codec import Envelope, record_exception, value_codec
+from durable.codec.arguments import ArgumentsCodec
 from durable.codec.envelope import PREFIX
+from durable.errors import EncodeError, OperatorError
 from durable.history import write_detail
 
 SMALL: Final = 4096
@@ -15,18 +17,43 @@ SMALL: Final = 4096
 _PREFIXED: Final = len(PREFIX)
 
 
+class Definition(Protocol):
+    """A step or a workflow, as far as its arguments go."""
+
+    name: str
+    arguments: ArgumentsCodec
+
+
+def write_arguments(kind: str, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Plaintext JSON of the arguments of a call.
+
+    Raises:
+        EncodeError: one cannot be recorded; it says of which ``kind`` of definition, of what name, and where in it.
+    """
+    try:
+        return definition.arguments.encode(args, kwargs)
+    except EncodeError as error:
+        error.blame(f"the arguments of {kind} {definition.name!r}")
+        raise
+
+
 class Payloads:
     """The payloads of one run.
+
+    Args:
+        envelope: the payload codecs.
+        stop: makes the run stuck where they cannot open what they should: workflow code is not to blame.
 
     Attributes:
         envelope: the payload codecs.
         blobs: the stored bytes that the events and facts at hand refer to, by their SHA-256.
     """
 
-    __slots__ = ("_plain_up_to", "blobs", "envelope")
+    __slots__ = ("_plain_up_to", "_stop", "blobs", "envelope")
 
-    def __init__(self, envelope: Envelope) -> None:
+    def __init__(self, envelope: Envelope, stop: Callable[[Exception], NoReturn]) -> None:
         self.envelope = envelope
+        self._stop = stop
         self.blobs: Mapping[str, bytes] = {}
         self._plain_up_to = envelope.plain_up_to
 
@@ -34,7 +61,10 @@ class Payloads:
         """Plaintext JSON of an envelope."""
         if payload.startswith(PREFIX):
             return payload[_PREFIXED:-1]
-        return self.envelope.open(payload, self.blobs)
+        try:
+            return self.envelope.open(payload, self.blobs)
+        except OperatorError as error:
+            self._stop(error)
 
     def seal(self, plain: str, secret: bool = False) -> tuple[str, str | None]:
         """The envelope of plaintext JSON, and the detail with its digest where the envelope hides it (rule K6)."""

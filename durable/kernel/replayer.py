@@ -92,12 +92,13 @@ class Replayer:
         self.definition = definition
         self.identity = identity
         self.registry = registry
-        self.payloads = Payloads(envelope if envelope is not None else Envelope(blob_threshold_bytes=INLINE))
         self.new_id = ids
         self.strict = strict
         self.interceptors = interceptors
         self.recorder = Recorder()
         self.issuer = Issuer(self)
+        codecs = envelope if envelope is not None else Envelope(blob_threshold_bytes=INLINE)
+        self.payloads = Payloads(codecs, self.issuer.stop)
         self.timers = Timers()
         self.loop: KernelLoop = KernelLoop(self, 0)
         self.mailbox = Mailbox(self)

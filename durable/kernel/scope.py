@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from durable.commands import RegisterCompensation
 from durable.errors import RollbackFailedError
 from durable.history import parse_detail, write_detail
+from durable.kernel.payload import write_arguments
 from durable.saga import Compensation, CompensationStack, current_scope
 from durable.step import compensation_step
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def register_compensation(run: Replayer, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Put an undo step on the innermost scope's stack, visibly in history."""
     definition = compensation_step(fn)
-    plain = definition.arguments.encode(args, kwargs)
+    plain = write_arguments("compensation", definition, args, kwargs)
     payload, digest = run.payloads.seal(plain, definition.arguments.has_secrets)
     number = run.issuer.next_number()
     run.issuer.issue(RegisterCompensation(number, definition.name, write_detail(**parse_detail(digest)), payload))

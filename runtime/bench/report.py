@@ -19,8 +19,8 @@ from runtime.bench.throughput import (
     measure_starts,
     measure_steps,
 )
-from runtime.worker.interpreter import tune_interpreter
 from runtime.cli.text import json_text
+from runtime.worker.interpreter import tune_interpreter
 
 
 async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:

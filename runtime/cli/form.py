@@ -6,7 +6,6 @@ A person answers an object field by field; everything else in one line, as JSON 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,13 +104,13 @@ def fill(field: Field, line: str) -> Any:
 
 
 def example(schema: Mapping[str, Any]) -> str:
-    """An answer of the right form, for a command line."""
+    """An answer of the right form."""
     resolved = _resolve(schema, schema)
     if resolved.get("type") == "object" and resolved.get("properties"):
         shape = {
             name: describe({**part, "$defs": schema.get("$defs", {})}) for name, part in resolved["properties"].items()
         }
-        return shlex.quote(json.dumps(shape, ensure_ascii=False))
+        return json.dumps(shape, ensure_ascii=False)
     if "enum" in resolved:
-        return shlex.quote(str(resolved["enum"][0]))
+        return str(resolved["enum"][0])
     return {"string": "TEXT", "integer": "1", "number": "1.5", "boolean": "true"}.get(str(resolved.get("type")), "JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -219,20 +218,16 @@ def show_questions(session: Session, questions: Sequence[Question] | None) -> No
         session.output.line(f"  {question.prompt}")
         for name, value in question.about.items():
             session.output.line((f"  {name}: {value}", "dim"))
-        for command in how_to_answer(question, session.store_flag):
+        for command in how_to_answer(question, session):
             session.output.line("  ", (command, "waiting"))
 
 
-def how_to_answer(question: Question, store_url: str | None = None) -> list[str]:
-    """The commands that answer a question.
-
-    Args:
-        store_url: named in the commands, if it is not the one that they would find by themselves.
-    """
-    tail = f" --key {shlex.quote(question.key)}" + (f" --store {shlex.quote(store_url)}" if store_url else "")
-    run_id = shlex.quote(question.workflow_id)
-    if question.kind == "approval":
-        return [f"durable approve {run_id}{tail}", f"durable reject {run_id}{tail}"]
+def how_to_answer(question: Question, session: Session) -> list[str]:
+    """The commands that answer a question."""
     from runtime.cli.form import example
 
-    return [f"durable answer {run_id} {example(question.answer_schema)}{tail}"]
+    if question.kind == "approval":
+        answers = [["approve", question.workflow_id], ["reject", question.workflow_id]]
+    else:
+        answers = [["answer", question.workflow_id, example(question.answer_schema)]]
+    return [session.command(*words, "--key", question.key, opens_values=True) for words in answers]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -176,7 +175,11 @@ async def _begin(
     row = await runtime.store.get_run(workflow_id) if workflow_id is not None and policy == "attach" else None
     if row is not None and not request.given:
         if row.workflow != workflow.name:
-            raise RunExistsError(f"{workflow_id!r} is a run of workflow {row.workflow!r}", workflow_id=workflow_id)
+            raise RunExistsError(
+                f"{workflow_id!r} is a run of workflow {row.workflow!r}, not {workflow.name!r}: choose another --id, or end "
+                "it and begin anew with --on-conflict replace",
+                workflow_id=workflow_id,
+            )
         runtime.started(row.run_id)
     else:
         if workflow_id is not None and not request.given:
@@ -224,7 +227,8 @@ async def _tell_outcome(
         for line in list(fault_lines(read_fault(runtime.envelope.open(failed.payload, blobs))))[1:]:
             output.note(plain_text(*line))
     output.note(
-        f"see: durable show {shlex.quote(run.workflow_id)}; again: durable retry {shlex.quote(run.workflow_id)}"
+        f"see: {session.command('show', run.workflow_id, opens_values=True)}; "
+        f"again: {session.command('retry', run.workflow_id)}, then {resume_command(session, request, run.workflow_id)}"
     )
     return ExitCode.FAILED
 
@@ -243,12 +247,12 @@ def _tell_standstill(session: Session, request: RunRequest, run: RunHandle[Any],
         output.note(f"the run is stuck: {stands.reason}\nnothing is lost; mend it and go on: {again}")
         return code
     if stands.status is RunStatus.PAUSED:
-        output.line(f"the run is paused; go on: durable resume {shlex.quote(run.workflow_id)}")
+        output.line(f"the run is paused; go on: {session.command('resume', run.workflow_id)}")
     from runtime.cli.listing import how_to_answer
 
     for question in stands.questions:
         output.line(f"waiting for {question.kind} {question.key!r}: {question.prompt}")
-        for command in how_to_answer(question, session.store_flag):
+        for command in how_to_answer(question, session):
             output.line("  ", (command, "waiting"))
     output.line("then go on: ", (again, "waiting"))
     return code
@@ -269,9 +273,6 @@ def _tell_interruption(session: Session, request: RunRequest, runtime: Runtime, 
 
 def resume_command(session: Session, request: RunRequest, workflow_id: str) -> str:
     """The command that goes on with the run."""
-    words = ["durable", "run", request.target]
-    if session.store_flag is not None:
-        words += ["--store", session.store_flag]
-    for name in request.queues if tuple(request.queues) != ("default",) else ():
-        words += ["--queue", name]
-    return shlex.join([*words, "--id", workflow_id])
+    queues = request.queues if tuple(request.queues) != ("default",) else ()
+    flags = [word for name in queues for word in ("--queue", name)]
+    return session.command("run", request.target, *flags, "--id", workflow_id, opens_values=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,13 +50,24 @@ class Session:
 
         return None if self.by is None else principal(self.by)
 
-    @property
-    def store_flag(self) -> str | None:
-        """The URL that a command must be given to find the same store; None if it finds it by itself."""
+    def command(self, *words: str, opens_values: bool = False) -> str:
+        """A command to type next, with the flags that make it find the same store.
+
+        Args:
+            words: without ``durable``.
+            opens_values: it reads or writes values, and so needs the same codecs.
+        """
         from runtime.cli.settings import find_settings
 
-        known = (os.environ.get("DURABLE_STORE"), find_settings().get("store"))
-        return None if self.store_url in known else self.store_url
+        settings = find_settings()
+        given = [("--store", self.store_url, "DURABLE_STORE", "store")]
+        if opens_values:
+            given.append(("--codecs", self.codecs, "DURABLE_CODECS", "codecs"))
+        flags: list[str] = []
+        for flag, value, variable, setting in given:
+            if value is not None and value not in (os.environ.get(variable), settings.get(setting)):
+                flags += [flag, value]
+        return shlex.join(["durable", *words, *flags])
 
     def open_store(self) -> Store:
         """The store, not yet connected."""

@@ -29,6 +29,9 @@ MARKS: Final = {
 _PLAIN_KINDS: Final = frozenset({EntryKind.REQUEST, EntryKind.NOTE, EntryKind.ROLLBACK})
 """Entries whose name says it all."""
 
+_TELL_ALL: Final = frozenset({"EncodeError", "DecodeError"})
+"""Errors whose message has everything that their cause, an error of the machine that reads and writes JSON, would say."""
+
 _SHOWN_FRAMES: Final = 8
 _LINE: Final = 110
 
@@ -107,7 +110,7 @@ def _show_questions(session: Session, run: RunDescription) -> None:
     for question in run.questions:
         session.output.line()
         session.output.line((f"{question.kind} {question.key!r}: {question.prompt}", "strong"))
-        for command in how_to_answer(question, session.store_flag):
+        for command in how_to_answer(question, session):
             session.output.line("  ", (command, "waiting"))
 
 
@@ -214,7 +217,7 @@ def fault_lines(fault: Fault, indent: str = "") -> Iterator[list[Cell]]:
         yield [f"{indent}  {note}"]
     for leaf in fault.leaves:
         yield from fault_lines(leaf, f"{indent}  ")
-    if fault.cause is not None:
+    if fault.cause is not None and fault.type not in _TELL_ALL:
         yield [f"{indent}caused by"]
         yield from fault_lines(fault.cause, f"{indent}  ")
 

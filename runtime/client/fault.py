@@ -15,6 +15,10 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 _FRAME: Final = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$')
+_HOME: Final = Path(__file__).resolve().parents[2]
+_OWN: Final = (f"{_HOME / 'durable'}/", f"{_HOME / 'runtime'}/")
+"""This project: its frames help nobody who looks for the cause of a failure."""
+
 _LIBRARIES: Final = tuple(
     sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib") if sysconfig.get_path(name)
 )
@@ -91,11 +95,15 @@ def read_fault(record: str | dict[str, Any]) -> Fault:
 
 def _frames(text: str) -> list[Frame]:
     frames: list[Frame] = []
+    is_own = False
     for line in text.splitlines():
         match = _FRAME.match(line)
-        if match is not None:
+        if match is not None and match["file"].startswith(_OWN):
+            is_own = True
+        elif match is not None:
+            is_own = False
             frames.append(Frame(match["file"], int(match["line"]), match["function"], ""))
-        elif frames and not frames[-1].code and line.strip(" ^~"):
+        elif not is_own and frames and not frames[-1].code and line.strip(" ^~"):
             last = frames[-1]
             frames[-1] = Frame(last.file, last.line, last.function, line.strip())
     return frames

@@ -38,6 +38,12 @@ PARENT_ENDED: Final = "its parent ended"
 """Why a run was terminated or asked to cancel when nobody did it by hand."""
 
 
+WAYS_OUT: Final = (
+    "use another id, on_conflict='attach' with the same input to go on with that run, or 'replace' to end it and begin anew "
+    "(on the command line --id and --on-conflict)"
+)
+"""What a caller may do whose workflow id is taken."""
+
 WORDS: Final[dict[str, str]] = {
     EventKind.RUN_STARTED: "start",
     EventKind.SIGNAL_RECEIVED: "signal",

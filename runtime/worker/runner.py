@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
-from durable.errors import ConflictError, StepCancelledError, StepError, StepTimeoutError, StoreUnavailableError
+from durable.errors import (
+    ConflictError,
+    DecodeError,
+    EncodeError,
+    StepCancelledError,
+    StepError,
+    StepTimeoutError,
+    StoreUnavailableError,
+)
 from durable.history import EventKind, Fact, write_detail
 from durable.interceptor import Interceptor, chain
 from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
@@ -243,7 +251,7 @@ class StepRunner:
         if limit is not None and limit[0] <= 0:  # the total, which other attempts or a long pause have used up
             self._set_timed_out(execution, limit[1], to_us(options.total_timeout or 0))
             raise self._timeout_error(execution)
-        args, kwargs = definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
+        args, kwargs = self._arguments(execution)
         if options.delivery == "at_most_once" or execution.losses:
             await self._record_start(execution)
         execution.running = running = RunningAttempt(execution, self)
@@ -264,10 +272,23 @@ class StepRunner:
             result = await self._call(execution, args, kwargs)
         return self._completion(execution, result)
 
+    def _arguments(self, execution: Execution) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        definition = execution.command.definition
+        try:
+            return definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
+        except DecodeError as error:
+            error.blame(f"the arguments of step {definition.name!r}")
+            raise
+
     def _completion(self, execution: Execution, result: Any) -> Fact:
         """The outcome of a step that returned."""
         definition = execution.command.definition
-        payload = self._envelope.seal(definition.result.encode(result), secret=definition.result.has_secrets)
+        try:
+            plain = definition.result.encode(result)
+        except EncodeError as error:
+            error.blame(f"the result of step {definition.name!r}")
+            raise
+        payload = self._envelope.seal(plain, secret=definition.result.has_secrets)
         detail = None if execution.attempt == 1 else write_detail(attempts=execution.attempt)
         return Fact(EventKind.STEP_COMPLETED, execution.command.number, definition.name, detail, payload)
 

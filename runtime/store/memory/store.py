@@ -38,7 +38,7 @@ from runtime.store.row import (
     UpdateRow,
     WorkerRow,
 )
-from runtime.store.rule import WORDS, accepts
+from runtime.store.rule import WAYS_OUT, WORDS, accepts
 
 _LONG_AGO: Final = 0
 """A time that every clock has passed: what is due since then is due now."""
@@ -323,7 +323,7 @@ def _check_attachable(row: RunRow, new: NewRun) -> None:
         return
     why = "has it already" if new.on_conflict != "attach" else "has it with another workflow or input"
     raise RunExistsError(
-        f"workflow id {new.workflow_id!r} is taken: run {row.run_id} ({row.status}) {why}",
+        f"workflow id {new.workflow_id!r} is taken: run {row.run_id} ({row.status}) {why}; {WAYS_OUT}",
         workflow_id=new.workflow_id,
         run_id=row.run_id,
         status=str(row.status),

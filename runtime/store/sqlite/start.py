@@ -11,6 +11,7 @@ from durable.errors import RunExistsError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from runtime.store.row import InboxRow, NewRun, StartOutcome, UpdateRow
+from runtime.store.rule import WAYS_OUT
 from runtime.store.sqlite.delivery import (
     Receipt,
     check_receipt,
@@ -71,7 +72,7 @@ def _check_attachable(run: Run, new: NewRun) -> None:
         return
     why = "has it already" if new.on_conflict != "attach" else "has it with another workflow or input"
     raise RunExistsError(
-        f"workflow id {new.workflow_id!r} is taken: run {run.run_id} ({run.status}) {why}",
+        f"workflow id {new.workflow_id!r} is taken: run {run.run_id} ({run.status}) {why}; {WAYS_OUT}",
         workflow_id=new.workflow_id,
         run_id=run.run_id,
         status=str(run.status),

@@ -67,7 +67,7 @@ def test_interrupted_run_exits_with_130_and_says_how_to_go_on(cli: Cli, write: W
     ran = cli("run", "app.py", "--id", "r1", "--queue", "a", "--store", "sqlite:///s.db")
     assert ran.code == 130
     assert "interrupted" in ran.err
-    last = "durable run app.py --store sqlite:///s.db --queue a --id r1"
+    last = "durable run app.py --queue a --id r1 --store sqlite:///s.db"
     assert ran.out.splitlines()[-1] == f"nothing is lost; go on: {last}"
     ran = cli("run", "app.py", "--id", "r2", "--json")
     assert ran.events[-1] == {"event": "interrupted", "workflow_id": "r2", "resume": "durable run app.py --id r2"}

@@ -22,6 +22,14 @@ Write = Callable[[str, str], Path]
         (["app.py:log"], "is a Logger, not a workflow"),
         (["missing.py"], "no file missing.py"),
         (["missing_module"], "no module 'missing_module'"),
+        (["."], ". is a directory; name a Python file in it, such as app.py"),
+        (["./"], "is a directory"),
+        ([".."], "is a directory"),
+        ([""], "expected a target like app.py, app.py:workflow, module or module:workflow, got ''"),
+        ([":hello"], "expected a target like app.py"),
+        ([".app"], "expected a target like app.py"),
+        (["app..hello"], "expected a target like app.py"),
+        (["my app"], "expected a target like app.py"),
         (["app.py:order", "-i", "amount=many"], "expected amount to be"),
         (["app.py:order"], "expected amount to be given"),
         (["app.py:order", "-i", "amount=1", "-i", "colour=red"], "colour"),
@@ -104,6 +112,23 @@ def test_target_with_a_name_of_ours_is_refused_with_the_remedy(cli: Cli, write: 
     ran = cli("run", name)
     assert ran.code == 2
     assert "rename the file" in ran.err
+
+
+@pytest.mark.parametrize("name", ["runtime", "durable"])
+@pytest.mark.parametrize("target", ["{}", "{}:mine", "{}.deeper:mine"])
+def test_module_with_a_name_of_ours_is_told_from_ours(
+    cli: Cli, folder: Path, write: Write, name: str, target: str
+) -> None:
+    if ".deeper" in target:
+        (folder / name).mkdir()
+        write(f"{name}/deeper.py", "")
+    else:
+        write(f"{name}.py", "")
+    ran = cli("run", target.format(name))
+    assert ran.code == 2
+    assert f"not from {name}" in ran.err
+    assert f"rename {name}" in ran.err
+    assert "docs/limits.md" in ran.err
 
 
 def test_imported_workflow_does_not_make_the_choice_unclear(cli: Cli, app: Path, write: Write) -> None:

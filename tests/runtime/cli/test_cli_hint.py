@@ -1,0 +1,142 @@
+"""What a message says to type next works when it is typed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.command import Cli
+
+Write = Callable[[str, str], Path]
+
+CODECS = """
+    from durable.codec import AesGcmCodec
+
+    codecs = [AesGcmCodec(bytes(32))]
+"""
+
+PAYLOADS = """
+    from typing import Any
+
+    from durable import Context, heartbeat, step, workflow
+
+
+    class Odd:
+        pass
+
+
+    @step
+    async def gives() -> dict[str, Any]:
+        return {"a": [1, Odd()]}
+
+
+    @step
+    async def takes(n: dict[str, Any]) -> None: ...
+
+
+    @workflow
+    async def result_of_step(ctx: Context) -> None:
+        await ctx.step(gives)
+
+
+    @workflow
+    async def argument_of_step(ctx: Context) -> None:
+        await ctx.step(takes, {"b": [Odd()]})
+
+
+    @workflow
+    async def argument_of_undo(ctx: Context) -> None:
+        ctx.compensate(takes, {"b": [Odd()]})
+
+
+    @workflow
+    async def argument_of_child(ctx: Context) -> None:
+        await ctx.child_workflow(child, {"b": [Odd()]})
+
+
+    @workflow
+    async def child(ctx: Context, n: dict[str, Any]) -> None: ...
+
+
+    @workflow
+    async def own_result(ctx: Context) -> dict[str, Any]:
+        return {"c": Odd()}
+"""
+
+
+def typed(line: str) -> list[str]:
+    """The arguments of the command at the end of a line."""
+    return shlex.split(line[line.index("durable ") :])[1:]
+
+
+@pytest.mark.usefixtures("app")
+def test_taken_id_names_the_ways_out(cli: Cli) -> None:
+    cli("run", "app.py:hello", "--id", "h1")
+    for args in (["-i", "name=Ada"], ["-i", "name=world", "--on-conflict", "fail"]):
+        ran = cli("start", "app.py:hello", "--id", "h1", *args)
+        assert ran.code == 6
+        assert "DUR3002" in ran.err
+        assert "--id and --on-conflict" in ran.err
+    ran = cli("run", "app.py:naps", "--id", "h1")
+    assert ran.code == 6
+    assert "'h1' is a run of workflow 'hello', not 'naps': choose another --id" in ran.err
+    assert "--on-conflict replace" in ran.err
+
+
+@pytest.mark.usefixtures("app")
+def test_hints_name_store_and_codecs_where_they_were_given(cli: Cli, write: Write) -> None:
+    write("keys.py", CODECS)
+    flags = ["--store", "sqlite:///other.db", "--codecs", "keys:codecs"]
+    ran = cli("run", "app.py:deploy", "--id", "d1", "-i", "version=v1", *flags)
+    assert ran.code == 4
+    approve, _, again = (line for line in ran.out.splitlines() if "durable " in line)
+    assert cli(*typed(approve)).code == 0
+    ran = cli(*typed(again))
+    assert ran.code == 4
+    assert [line for line in ran.out.splitlines() if "durable answer d1" in line]
+
+
+@pytest.mark.usefixtures("app")
+def test_missing_codec_says_what_to_give(cli: Cli, write: Write) -> None:
+    write("keys.py", CODECS)
+    cli("start", "app.py:hello", "--id", "h1", "--codecs", "keys:codecs")
+    ran = cli("run", "app.py:hello", "--id", "h1")
+    assert ran.code == 5
+    assert "needs the codec 'aes-gcm'" in ran.err
+    assert "--codecs MODULE:NAME" in ran.err
+    assert cli("run", "app.py:hello", "--id", "h1", "--codecs", "keys:codecs").code == 0
+
+
+def test_failed_run_says_how_to_look_and_how_to_try_again(cli: Cli, app: Path) -> None:
+    ran = cli("run", "app.py:order", "-i", "amount=1", "--id", "o 1", "--store", "sqlite:///other.db")
+    assert ran.code == 1
+    hint = ran.err.splitlines()[-1]
+    look, again = hint.removeprefix("see: ").split("; again: ")
+    retry, run = again.split(", then ")
+    assert cli(*typed(look)).code == 0
+    assert cli(*typed(retry)).code == 0
+    assert cli(*typed(run)).code == 1
+
+
+@pytest.mark.parametrize(
+    ("workflow", "words"),
+    [
+        ("result_of_step", "the result of step 'gives': expected a[1] to be"),
+        ("argument_of_step", "the arguments of step 'takes': expected n.b[0] to be"),
+        ("argument_of_undo", "the arguments of compensation 'takes': expected n.b[0] to be"),
+        ("argument_of_child", "the arguments of child workflow 'child': expected n.b[0] to be"),
+        ("own_result", "the result of workflow 'own_result': expected c to be"),
+    ],
+)
+def test_value_that_cannot_be_recorded_is_named_with_its_owner(
+    cli: Cli, write: Write, workflow: str, words: str
+) -> None:
+    write("payloads.py", PAYLOADS)
+    ran = cli("run", f"payloads.py:{workflow}", "--id", "p1", "--log-level", "error")
+    assert ran.code == 1
+    assert words in ran.err
+    assert "durable/codec" not in ran.err
+    assert words in cli("show", "p1").out
