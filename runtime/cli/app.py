@@ -62,7 +62,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "pause": Entry("steer", "pause", STEERING),
     "resume": Entry("steer", "resume", STEERING),
     "retry": Entry("steer", "retry", STEERING),
-    "rollback": Entry("steer", "rollback", STEERING),
+    "rollback": Entry("undo", "rollback", STEERING),
     "purge": Entry("house", "purge", KEEPING),
     "backup": Entry("house", "backup", KEEPING),
     "bench": Entry("house", "bench", KEEPING),

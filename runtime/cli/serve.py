@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import to_json
 
 from durable.errors import EncodeError, RunError, RunExistsError, StoreUnavailableError
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from durable.workflow import WorkflowDefinition
 from runtime.cli.argument import parse_input
@@ -226,8 +226,13 @@ async def _tell_outcome(
         blobs = await runtime.store.read_blobs(row.run_id)
         for line in list(fault_lines(read_fault(runtime.envelope.open(failed.payload, blobs))))[1:]:
             output.note(plain_text(*line))
+    show = session.command("show", run.workflow_id, opens_values=True)
+    if row.rollback is RollbackStatus.FAILED:
+        undo = session.command("rollback", run.workflow_id, request.target, opens_values=True)
+        output.note(f"see: {show}; its rollback failed; mend it and go on: {undo}")
+        return ExitCode.FAILED
     output.note(
-        f"see: {session.command('show', run.workflow_id, opens_values=True)}; "
+        f"see: {show}; "
         f"again: {session.command('retry', run.workflow_id)}, then {resume_command(session, request, run.workflow_id)}"
     )
     return ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""Steering runs, one by one or in bulk: ``cancel``, ``terminate``, ``pause``, ``resume``, ``retry``, ``rollback``."""
+"""Steering runs, one by one or in bulk: ``cancel``, ``terminate``, ``pause``, ``resume``, ``retry``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from runtime.cli.options import (
     By,
     Json,
     Prefix,
-    RunId,
     StartedAfter,
     StartedBefore,
     Status,
@@ -127,19 +126,6 @@ retry = _plain(
     Order("retry", "retried", lambda run, _: run.retry(), ("failed",)),
     "Run failed runs again from before the failure.\n\nWhat was done stays done.",
 )
-
-
-def rollback(run_id: RunId, store: Store = None, by: By = None, as_json: Json = False) -> None:
-    """Go on with a rollback that failed.
-
-    It begins with the compensation that failed.
-    """
-    session = _session(store, as_json, by)
-    session.with_run(run_id, lambda _, run: run.rollback())
-    if as_json:
-        session.output.data({"workflow_id": run_id, "done": True})
-    else:
-        session.output.line(f"the rollback of {run_id} goes on with the next worker that serves it")
 
 
 # -- in bulk ----------------------------------------------------------------------------------------------

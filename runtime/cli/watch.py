@@ -19,6 +19,7 @@ from durable.history import EventKind
 from runtime.cli.progress import LiveProgress, LoggedProgress
 from runtime.cli.terminal import Terminal
 from runtime.client.timeline import Timeline, value_opener
+from runtime.store.rule import may_adopt
 
 if TYPE_CHECKING:
     from runtime.cli.session import Session
@@ -61,13 +62,22 @@ class Watch:
     Args:
         since: what ended before is not told where there is no live display.
         may_ask: questions may be asked on the terminal, if there is one.
+        follows: what continues or retries the run is watched in its place; else the handle must name the run.
     """
 
     def __init__(
-        self, session: Session, runtime: Runtime, run: RunHandle[Any], since: datetime, *, may_ask: bool
+        self,
+        session: Session,
+        runtime: Runtime,
+        run: RunHandle[Any],
+        since: datetime,
+        *,
+        may_ask: bool,
+        follows: bool = True,
     ) -> None:
         self._runtime = runtime
         self._workflow_id = run.workflow_id
+        self._pinned = None if follows else run.run_id
         self._run_id = ""
         output = session.output
         self._progress = LiveProgress(output) if output.is_rich else LoggedProgress(output, since)
@@ -87,10 +97,14 @@ class Watch:
         """Show the last state and stop."""
         self._unlisten()
         await self._stop_asking()
-        row = await self._runtime.store.get_run(self._workflow_id)
+        row = await self._row()
         if row is not None:
             await self._show(row)
         self._progress.close()
+
+    async def _row(self) -> RunRow | None:
+        store = self._runtime.store
+        return await (store.get_run_by_id(self._pinned) if self._pinned else store.get_run(self._workflow_id))
 
     async def until_standstill(self) -> Standstill:
         """Look whenever something changed, until nothing goes on by itself."""
@@ -119,11 +133,11 @@ class Watch:
         return True
 
     async def _look(self) -> Standstill | None:
-        row = await self._runtime.store.get_run(self._workflow_id)
+        row = await self._row()
         if row is None:
             return None
         await self._show(row)
-        if row.owner is None and not row.status.is_closed:
+        if row.owner is None and may_adopt(row.status, row.rollback, row.ready_at_us):
             self._runtime.started(row.run_id)
         return await self._standstill(row)
 

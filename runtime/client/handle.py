@@ -309,14 +309,16 @@ class RunHandle(Generic[R]):
 
     @intercepted("rollback")
     async def rollback(self) -> None:
-        """Go on with a rollback that failed, from the compensation that failed.
+        """Go on with a rollback that failed, from the compensation that failed. Asking twice is asking once.
 
         Raises:
             RunNotRetriableError: no rollback of this run has failed.
         """
         row = await self.row()
         check_rollback(row)
-        await self._send(EventKind.ROLLBACK_REQUESTED, run_id=row.run_id)
+        waiting = await self._client.store.read_inbox(row.run_id)
+        if not any(item.fact.kind == EventKind.ROLLBACK_REQUESTED for item in waiting):
+            await self._send(EventKind.ROLLBACK_REQUESTED, run_id=row.run_id)
 
     @intercepted("terminate")
     async def terminate(self, reason: str = "") -> None:

@@ -125,9 +125,9 @@ class Store(Protocol):
         ...
 
     async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
-        """Make ``worker_id`` the owner of those of these open runs that have no owner (epoch raised), whether or
-        not they are ready. Its next claim returns those that are. Runs that have an owner, are closed or unknown
-        are left alone."""
+        """Make ``worker_id`` the owner of those of these runs that are open and have no owner (epoch raised), whether or
+        not they are ready. Its next claim returns those that are. A closed run counts as open while its rollback goes
+        on, or is asked to. Runs that have an owner, are closed or unknown are left alone."""
         ...
 
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:

@@ -67,6 +67,13 @@ def accepts(status: RunStatus, rollback: RollbackStatus, kind: str) -> bool:
     return rollback is RollbackStatus.RUNNING and kind in STEP_OUTCOMES
 
 
+def may_adopt(status: RunStatus, rollback: RollbackStatus, ready_at_us: int | None) -> bool:
+    """Whether a worker may take a run that nobody asked it to: an open one, or one whose rollback goes on or is asked to."""
+    if not status.is_closed or rollback is RollbackStatus.RUNNING:
+        return True
+    return rollback is RollbackStatus.FAILED and ready_at_us is not None
+
+
 def wakes(status: RunStatus, kind: str) -> bool:
     """Whether an accepted fact makes a run of this status ready."""
     wakers = WAKERS.get(status)

@@ -137,15 +137,26 @@ class Person:
 
 def release(pipe: Path) -> None:
     """Let go whoever reads from this pipe, or will in a moment."""
+    with reached(pipe):
+        pass
+
+
+@contextmanager
+def reached(pipe: Path) -> Iterator[None]:
+    """Wait until somebody reads from this pipe, and let them go at the end of the context."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            number = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:  # nobody has opened it yet
             assert time.monotonic() < deadline, "nobody reads from the pipe"
             os.sched_yield()
         else:
-            return
+            break
+    try:
+        yield
+    finally:
+        os.close(number)
 
 
 def runs(folder: Path, *flags: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ from conformance.build import (
     new_run,
 )
 from durable.errors import ConflictError
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from runtime.store.row import RunChange
 
@@ -182,6 +182,18 @@ async def test_adoption_leaves_alone_what_is_owned_closed_or_unknown(store):
     free = (await begin_waiting(store, "free")).run
     await store.adopt("a", [owned.run_id, mine.run_id, closed.run_id, "nobody"])
     assert [await get(store, run.workflow_id) for run in (owned, mine, closed, free)] == [owned, mine, closed, free]
+
+
+async def test_run_whose_rollback_goes_on_may_be_adopted(store):
+    failed = (await begin_closed(store, "failed", RunStatus.FAILED, RollbackStatus.FAILED)).run
+    await store.adopt("a", [failed.run_id])
+    assert await get(store, "failed") == failed
+    await store.send(message("failed", fact(EventKind.ROLLBACK_REQUESTED)))
+    await store.adopt("a", [failed.run_id])
+    assert (await get(store, "failed")).owner == "a"
+    running = (await begin_closed(store, "running", RunStatus.FAILED, RollbackStatus.RUNNING)).run
+    await store.adopt("a", [running.run_id])
+    assert (await get(store, "running")).owner == "a"
 
 
 async def test_adoption_of_nothing_is_fine(store):

@@ -38,7 +38,7 @@ from runtime.store.row import (
     UpdateRow,
     WorkerRow,
 )
-from runtime.store.rule import WAYS_OUT, WORDS, accepts
+from runtime.store.rule import WAYS_OUT, WORDS, accepts, may_adopt
 
 _LONG_AGO: Final = 0
 """A time that every clock has passed: what is due since then is due now."""
@@ -143,7 +143,9 @@ class MemoryStore(Reading):
         with self._transaction() as state:
             for run_id in run_ids:
                 run = state.runs.get(run_id)
-                if run is not None and run.row.owner is None and not run.row.status.is_closed:
+                if run is None or run.row.owner is not None:
+                    continue
+                if may_adopt(run.row.status, run.row.rollback, run.row.ready_at_us):
                     state.change(run, owner=worker_id, epoch=run.row.epoch + 1)
 
     async def unstick(self, workflow: str, code: str, now_us: int) -> int:

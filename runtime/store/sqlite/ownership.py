@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from durable.history import Fact
 from runtime.store.row import Claimed, InboxRow
-from runtime.store.rule import WAKERS
+from runtime.store.rule import WAKERS, may_adopt
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import Bulk, load
@@ -62,7 +62,7 @@ def adopt(session: Session, worker_id: str, run_ids: Sequence[str]) -> None:
     """``Store.adopt``."""
     for run_id in run_ids:
         run = session.run(run_id)
-        if run is not None and run.owner is None and not run.status.is_closed:
+        if run is not None and run.owner is None and may_adopt(run.status, run.rollback, run.ready_at_us):
             run.owner = worker_id
             run.epoch += 1
             session.change_head(run)
