@@ -10,7 +10,7 @@ import typer.main
 
 from runtime.cli.app import ALIASES, COMMANDS, build_app
 from runtime.cli.exitcode import MEANINGS
-from runtime.cli.settings import SETTINGS
+from runtime.settings import SETTINGS
 
 PAGE = Path(__file__).with_name("cli.md")
 

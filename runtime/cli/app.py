@@ -115,7 +115,7 @@ def _read_settings(*, as_json: bool) -> dict[str, Any]:
     load_own_packages()
     from durable.errors import ConfigurationError
     from runtime.cli.failure import exit_code_of, report
-    from runtime.cli.settings import find_settings
+    from runtime.settings import find_settings
 
     try:
         return find_settings()

@@ -57,7 +57,7 @@ class Session:
             words: without ``durable``.
             opens_values: it reads or writes values, and so needs the same codecs.
         """
-        from runtime.cli.settings import find_settings
+        from runtime.settings import find_settings
 
         settings = find_settings()
         given = [("--store", self.store_url, "DURABLE_STORE", "store")]

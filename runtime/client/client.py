@@ -47,8 +47,9 @@ class Client:
     """Starts runs and talks to them.
 
     Args:
-        url: of the store, such as ``sqlite:///app.db``; None: the nearest parent's ``.durable/durable.db``, else one in the
-            working directory. An open ``Store`` is used as it is, and not closed.
+        url: of the store, such as ``sqlite:///app.db``; None: the one that the command line would use
+            (``DURABLE_STORE``, ``[tool.durable]``, the nearest parent's ``.durable/durable.db``, else one in the working
+            directory). An open ``Store`` is used as it is, and not closed.
         codecs: payload codecs (compression, encryption), the same as the workers'.
         actor: the principal in whose name it acts.
         interceptors: around every call, the first one outermost.

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from durable.errors import ConfigurationError
-from runtime.store.location import find_store
+from runtime.store.location import find_store, find_url
 from runtime.store.protocol import Store
 
 _FORMS: Final = "sqlite:///relative/path, sqlite:////absolute/path or memory://"
@@ -19,12 +19,15 @@ def open_store(url: str | None = None) -> Store:
     """The store that a URL names. It is not connected yet: await its ``open()``.
 
     Args:
-        url: ``sqlite:///path`` (a fourth slash makes the path absolute), ``memory://``, or None for the nearest
-            parent directory's ``.durable/durable.db``, else one in the working directory.
+        url: ``sqlite:///path`` (a fourth slash makes the path absolute), ``memory://``, or None for what the command
+            line would use: ``DURABLE_STORE``, else the store of ``[tool.durable]``, else the nearest parent directory's
+            ``.durable/durable.db``, else one in the working directory.
 
     Raises:
         ConfigurationError: the URL cannot be understood, or names a kind of store that is not available.
     """
+    if url is None:
+        url = find_url()
     if url is None:
         return _sqlite(find_store())
     scheme, mark, rest = url.partition("://")

@@ -9,8 +9,9 @@ import typer
 
 from cli.command import Cli
 from durable.errors import ConfigurationError
+from runtime import Client, Runtime, Worker
 from runtime.cli.app import build_app
-from runtime.cli.settings import SETTINGS, find_settings
+from runtime.settings import SETTINGS, find_settings
 
 
 def configure(folder: Path, text: str) -> None:
@@ -122,3 +123,27 @@ def test_codecs_of_the_settings_encrypt_what_is_stored(cli: Cli, app: Path, fold
 @pytest.mark.parametrize("reference", ["app", "app:nothing", "app:hello", "no_such_module:codecs"])
 def test_codecs_that_are_none_are_refused(cli: Cli, app: Path, reference: str) -> None:
     assert cli("run", "app.py:hello", "--codecs", reference).code == 2
+
+
+@pytest.mark.parametrize("setting", [None, 'store = "sqlite:///project.db"'])
+@pytest.mark.parametrize("variable", [None, "sqlite:///environment.db"])
+def test_client_without_a_url_uses_the_store_of_the_command_line(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None, variable: str | None
+) -> None:
+    if setting is not None:
+        configure(folder, setting)
+    if variable is not None:
+        monkeypatch.setenv("DURABLE_STORE", variable)
+    (folder / "deeper").mkdir()
+    monkeypatch.chdir(folder / "deeper")
+    expected = cli("version", "--json").data["store"]
+    assert {Client().store.url, Runtime().store.url, Worker().store.url} == {expected}
+    name = "environment.db" if variable else "project.db" if setting else "durable.db"
+    assert expected.endswith(f"/{name}")
+
+
+def test_client_tells_of_wrong_settings(folder: Path) -> None:
+    configure(folder, "stroe = 'sqlite:///project.db'")
+    with pytest.raises(ConfigurationError, match=r"unknown setting 'stroe'.*did you mean 'store'"):
+        Client()
+    assert Client("memory://").store.url == "memory://"

@@ -1,4 +1,6 @@
-"""``[tool.durable]`` of pyproject.toml: the defaults below ``DURABLE_*`` variables and flags.
+"""``[tool.durable]`` of pyproject.toml: the defaults below ``DURABLE_*`` variables and the command's flags.
+
+The command fills in its parameters from it; a client without a URL its store, so that both mean the same one.
 
 It is the file of the nearest directory, from the working directory upwards, that has the table; relative paths in it
 count from there.
