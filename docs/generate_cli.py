@@ -20,7 +20,13 @@ INTRODUCTION = """\
 This page is made from the command itself (`python docs/generate_cli.py`). `python -m runtime` is the same as `durable`.
 
 Results go to standard output, remarks and log lines to standard error. On a terminal the output is rich text, elsewhere
-plain text; with `--json` it is JSON, and an error is a JSON object on standard error.
+plain text; characters that would steer a terminal are written out there.
+
+With `--json` the output is JSON: one document, or for `run`, `start`, `history` and `logs` one object a line. NaN and the infinities, which JSON lacks,
+are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`. An error, also in the arguments, is an object on standard error:
+`{"error": {"code": "DUR3001", "type": "RunNotFoundError", "message": "...", "data": {...}}}`.
+
+Negative numbers are taken as values (`durable update ID add -5`); any other value that begins with a dash needs `--` before it.
 """
 
 CONFIGURATION = """\
