@@ -85,11 +85,11 @@ class WorkerProcess:
         self._process.kill()
 
     async def ended(self) -> int:
-        """Wait until it has ended; its exit status."""
+        """Wait until it has ended; its exit status. Its input stays open, for at its end the process would go home."""
+        assert self._process.stdout is not None
         async with asyncio.timeout(PATIENCE):
-            await self._process.communicate()
-        assert self._process.returncode is not None
-        return self._process.returncode
+            await self._process.stdout.read()
+            return await self._process.wait()
 
 
 async def _serve(url: str, cache_size: int, lease_seconds: float, blocked_seconds: float) -> None:

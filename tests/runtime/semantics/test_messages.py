@@ -257,7 +257,8 @@ async def test_message_of_an_unknown_schema_is_set_aside_at_delivery(open_runtim
         await run.until_waiting(timeout=30)
         await run.signal("placed", BAD, message_id="bad")
         await run.signal("placed", GOOD)
-        await run.signal("stop", None)
+        if how in ("buffered", "late handler"):  # the others may have ended by now
+            await run.signal("stop", None)
         assert await run.result(timeout=30) == "a"
         aside = [event for event in await run.history() if event.kind == EventKind.MESSAGE_SET_ASIDE]
         assert [event.name for event in aside] == ["placed"]
