@@ -108,7 +108,7 @@ def _locals_of(function: FunctionType) -> Mapping[str, Any]:
 def _annotations(function: FunctionType) -> Mapping[str, Any]:
     try:
         return function.__annotations__
-    except NameError:  # pragma: no cover - Python 3.14 evaluates them here: they are no texts
+    except (NameError, AttributeError, TypeError):  # pragma: no cover - evaluated here, from Python 3.14 on
         return {}
 
 

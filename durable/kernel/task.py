@@ -9,7 +9,7 @@ of thousands of runs would collide.
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task
+from asyncio.tasks import _enter_task, _leave_task, _unregister_task
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, TypeVar
@@ -60,6 +60,7 @@ def close_task(loop: asyncio.AbstractEventLoop, task: KernelTask[Any]) -> bool:
     ``finally``, and the garbage collector would run the rest; so the innermost coroutine is closed first.
     """
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+    _unregister_task(task)  # it will never be done, and from 3.14 on asyncio lists it for as long as it lives
     coro: Any = task.get_coro()
     closes: dict[Any, int] = {}
     for _ in range(MAX_CLOSES_IN_ALL):

@@ -1,4 +1,4 @@
-"""A worker in a process of its own, for tests that stop and kill it: ``python -m semantics.process URL CACHE_SIZE LEASE BLOCKED``.
+"""Processes for tests that stop and kill them; a worker in one: ``python -m semantics.process URL CACHE_SIZE LEASE BLOCKED``.
 
 It says on its output what happens, and whatever it reads from its input opens the gate at which its steps wait.
 """
@@ -21,24 +21,22 @@ from semantics import flows
 PATIENCE = 30
 
 
-class WorkerProcess:
-    """Runs the workflows of ``semantics.flows``; killed at the end of the ``async with``, if it still lives.
+class Process:
+    """A module run as a script; killed at the end of the ``async with``, if it still lives.
 
     Args:
-        url: of the store.
-        cache_size, lease_seconds, blocked_seconds: as for ``Worker``; the heart stops as soon as the loop is blocked.
+        module: its name.
+        arguments: of its command line.
     """
 
-    def __init__(
-        self, url: str, *, cache_size: int = 1000, lease_seconds: float = 10.0, blocked_seconds: float = 2.0
-    ) -> None:
-        self._arguments = (url, str(cache_size), str(lease_seconds), str(blocked_seconds))
+    def __init__(self, module: str, *arguments: object) -> None:
+        self._command = (sys.executable, "-m", module, *map(str, arguments))
         self._process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Self:
         here = Path(__file__).parents[1]
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "semantics.process", *self._arguments,
+            *self._command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(here)},
         )  # fmt: skip
@@ -70,10 +68,15 @@ class WorkerProcess:
                 assert line, f"the process ended without saying {text!r}"
         return line
 
-    def open_gate(self) -> None:
-        """Let its steps go on."""
+    def tell(self, line: str) -> None:
+        """Write a line to its input."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"go\n")
+        self._process.stdin.write(f"{line}\n".encode())
+
+    def say_no_more(self) -> None:
+        """Close its input."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -90,6 +93,24 @@ class WorkerProcess:
         async with asyncio.timeout(PATIENCE):
             await self._process.stdout.read()
             return await self._process.wait()
+
+
+class WorkerProcess(Process):
+    """Runs the workflows of ``semantics.flows``.
+
+    Args:
+        url: of the store.
+        cache_size, lease_seconds, blocked_seconds: as for ``Worker``; the heart stops as soon as the loop is blocked.
+    """
+
+    def __init__(
+        self, url: str, *, cache_size: int = 1000, lease_seconds: float = 10.0, blocked_seconds: float = 2.0
+    ) -> None:
+        super().__init__("semantics.process", url, cache_size, lease_seconds, blocked_seconds)
+
+    def open_gate(self) -> None:
+        """Let its steps go on."""
+        self.tell("go")
 
 
 async def _serve(url: str, cache_size: int, lease_seconds: float, blocked_seconds: float) -> None:

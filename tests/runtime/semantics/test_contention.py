@@ -17,7 +17,8 @@ from durable.handle import RunStatus
 from durable.history import EventKind, verify_chain
 from runtime.store.sqlite import SqliteStore
 from semantics.flows import DEATH, bystander, go, guarded, poison, shared, where
-from semantics.process import WorkerProcess
+from semantics.full_disk import LETTERS, STEPS
+from semantics.process import Process, WorkerProcess
 from semantics.waiting import until_stuck
 
 pytestmark = pytest.mark.anyio
@@ -277,6 +278,43 @@ async def test_an_outage_of_the_store_is_waited_for(open_runtime, url, cache_siz
         assert (await run.describe()).attempts == []
         assert await (await rt.start(healthy, 1)).result(timeout=30) == "endured"
     await store.close()
+
+
+async def test_a_full_disk_is_waited_for_and_loses_nothing_acknowledged(open_client, url, cache_size, tmp_path):
+    """Semantics 46: the disk is full in the middle of work, for files of every kind: the worker says so and goes on when
+    there is room; what was acknowledged is there, what was refused is not, and no step runs again."""
+    ledger = tmp_path / "ledger"
+    async with Process("semantics.full_disk", url, cache_size, ledger) as process:
+        await process.said("ready")
+        for command, answer in (
+            ("start early", "acknowledged early"),
+            ("result early", "result early"),
+            ("start book", "acknowledged book"),
+        ):
+            process.tell(command)
+            await process.said(answer)
+        await process.heard("not available")
+        process.tell("start refused")
+        await process.said("refused refused")
+        process.tell("room")
+        for command, answer in (
+            ("result book", f"result {STEPS * LETTERS}"),
+            ("start late", "acknowledged late"),
+            ("result late", "result late"),
+        ):
+            process.tell(command)
+            await process.said(answer)
+        process.say_no_more()
+        assert await process.ended() == 0
+    async with open_client() as client:
+        assert {summary.workflow_id async for summary in client.list()} == {"early", "book", "late"}
+        history = await client.get("book").history()
+        assert (await client.get("book").describe()).attempts == []
+    verify_chain(history)
+    assert Counter(event.kind for event in history)[EventKind.STEP_COMPLETED] == STEPS
+    assert ledger.read_text().splitlines() == ["early", *(f"page {number}" for number in range(STEPS)), "late"]
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 # -- 47: many waiting runs --------------------------------------------------------------------------------
