@@ -187,7 +187,8 @@ class Context:
             ChildFailedError: with the child's error as cause. ChildCancelledError, ChildTerminatedError,
                 ChildExistsError: its id is taken.
         """
-        return Operation(self._run, wf.name, lambda: start_child(self._run, wf, args, kwargs))
+        name = getattr(wf, "name", "child_workflow")  # what is no workflow is refused by the start
+        return Operation(self._run, name, lambda: start_child(self._run, wf, args, kwargs))
 
     async def start_child(self, wf: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ChildHandle[R]:
         """Start a child workflow and return its handle: await it for the result, signal or cancel it."""

@@ -173,6 +173,8 @@ class StepOptions:
                 value = value.to_json()
             elif isinstance(value, timedelta):
                 value = value.total_seconds()
+            elif item.name == "idempotency_key" and callable(value):
+                value = getattr(value, "__qualname__", type(value).__qualname__)
             elif callable(value):
                 value = step_name(value)
             present[item.name] = value

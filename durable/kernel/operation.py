@@ -104,12 +104,13 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         tb: TracebackType | None = None,
     ) -> Any:
         """Throw into it as a task does."""
+        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
+        if tb is not None:
+            error = error.with_traceback(tb)
         if self._iterator is None:
             self._replayer.unawaited.pop(id(self), None)
-            raise typ
-        if isinstance(typ, BaseException):
-            return self._iterator.throw(typ)
-        return self._iterator.throw(typ, val, tb)
+            raise error
+        return self._iterator.throw(error)
 
     def close(self) -> None:
         """Close it as a task does; an operation that was never awaited leaves no trace."""
