@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -11,29 +10,28 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 from durable.commands import (
-    MarkPatch,
     PublishValue,
     ScheduleStep,
     SetAttributes,
-    StartTimer,
-    WriteStream,
 )
-from durable.duration import Duration, instant_us, optional_us, to_instant, to_us
+from durable.duration import Duration, instant_us, to_instant, to_us
 from durable.errors import (
     ApprovalRejectedError,
-    ConditionTimeoutError,
     DefinitionError,
     QuestionTimeoutError,
-    SignalTimeoutError,
 )
 from durable.history import merge_details, write_detail
+from durable.info import RunInfo
 from durable.kernel.child import ChildHandle, ExternalRun, start_child
 from durable.kernel.mailbox import Handler
 from durable.kernel.operation import Operation, Waiter
+from durable.kernel.patch import deprecate_patch, is_patched
 from durable.kernel.payload import write_arguments
 from durable.kernel.people import APPROVAL, Decision, Verdict, ask
 from durable.kernel.runlog import RunLogger
 from durable.kernel.scope import SagaScope, register_compensation, roll_back
+from durable.kernel.stream import Stream
+from durable.kernel.waiting import deadline_of, in_time, next_signal, start_timer, until_condition
 from durable.messages import Message, Signal
 from durable.saga import current_scope
 from durable.step import as_step
@@ -56,72 +54,6 @@ _UNSET: Any = object()
 
 class ContinueAsNew(BaseException):
     """Raised by ``ctx.continue_as_new`` to leave the function; the kernel goes on whether or not it is caught."""
-
-
-class RunInfo:
-    """What a run knows about itself: ids, attempt, size of its history."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: Replayer) -> None:
-        self._run = run
-
-    @property
-    def workflow_id(self) -> str:
-        """The id chosen by the user."""
-        return self._run.identity.workflow_id
-
-    @property
-    def run_id(self) -> str:
-        """This execution."""
-        return self._run.identity.run_id
-
-    @property
-    def first_run_id(self) -> str:
-        """The first run of a chain of continue-as-new."""
-        return self._run.identity.first_run_id
-
-    @property
-    def parent_run_id(self) -> str | None:
-        """Who started it, if it is a child."""
-        return self._run.identity.parent_run_id
-
-    @property
-    def workflow(self) -> str:
-        """Name of the definition."""
-        return self._run.definition.name
-
-    @property
-    def attempt(self) -> int:
-        """1, and one more for every retry of the run."""
-        return self._run.attempt
-
-    @property
-    def started_at(self) -> datetime:
-        """When the first turn began, UTC."""
-        return to_instant(self._run.started_us)
-
-    @property
-    def history_events(self) -> int:
-        """Events up to the batch before this one."""
-        return self._run.events_before
-
-    @property
-    def continue_as_new_suggested(self) -> bool:
-        """Whether the history is so long that a fresh one would help."""
-        from durable.kernel.replayer import SUGGESTED_HISTORY_EVENTS
-
-        return self._run.events_before >= SUGGESTED_HISTORY_EVENTS
-
-    @property
-    def cancel_reason(self) -> str | None:
-        """Why the run is being cancelled; '' if no reason was given, None if it is not."""
-        return self._run.cancel_reason
-
-    @property
-    def is_replaying(self) -> bool:
-        """Whether recorded results are being fed; only for logs and metrics, never for decisions."""
-        return self._run.is_replaying
 
 
 class Context:
@@ -223,18 +155,7 @@ class Context:
 
     async def _sleep_until_us(self, deadline_us: int) -> None:
         if deadline_us > self._run.now_us:
-            await self._timer(deadline_us, "sleep")
-
-    def _timer(self, deadline_us: int, name: str) -> asyncio.Future[Any]:
-        run = self._run
-        if run.is_over:
-            return run.never()
-        number = run.issuer.next_number()
-        command = StartTimer(number, deadline_us, name)
-        waiter = run.open[number] = Waiter(run, command)
-        run.timers.set(number, deadline_us)
-        run.issuer.issue(command)
-        return waiter
+            await start_timer(self._run, deadline_us, "sleep")
 
     # -- people -------------------------------------------------------------------------------------------
 
@@ -284,9 +205,9 @@ class Context:
         about = write_detail(
             assignees=list(assignees) or None, context=dict(context) if context else None, notify=list(notify) or None
         )
-        deadline_us = self._deadline(timeout)
+        deadline_us = deadline_of(self._run, timeout)
         waiter = ask(self._run, "question", prompt, schema, key, deadline_us, about)
-        if not await self._is_answered(waiter, deadline_us):
+        if not await in_time(self._run, waiter, deadline_us, "question"):
             if default is _UNSET:
                 raise QuestionTimeoutError(f"nobody answered in time: {prompt}", prompt=prompt)
             return default
@@ -320,36 +241,15 @@ class Context:
         about = write_detail(
             approvers=list(approvers) or None, context=dict(context) if context else None, notify=list(notify) or None
         )
-        deadline_us = self._deadline(timeout)
+        deadline_us = deadline_of(self._run, timeout)
         waiter = ask(self._run, APPROVAL, prompt, Verdict, key, deadline_us, about)
-        if not await self._is_answered(waiter, deadline_us):
+        if not await in_time(self._run, waiter, deadline_us, "question"):
             raise QuestionTimeoutError(f"nobody decided in time: {prompt}", prompt=prompt)
         verdict, by, at_us = waiter.result()
         if not verdict.approved:
             said = f": {verdict.comment}" if verdict.comment else ""
             raise ApprovalRejectedError(f"{by} rejected {prompt!r}{said}", by=by, comment=verdict.comment)
         return Decision(by=by, at=to_instant(at_us), comment=verdict.comment)
-
-    def _deadline(self, timeout: Duration | None) -> int | None:
-        limit = optional_us(timeout, "timeout")
-        return None if limit is None else self._run.now_us + limit
-
-    async def _is_answered(self, waiter: Waiter, deadline_us: int | None) -> bool:
-        if deadline_us is None:
-            await waiter
-            return True
-        return await self._in_time(waiter, deadline_us, "question")
-
-    async def _in_time(self, future: asyncio.Future[Any], deadline_us: int, name: str) -> bool:
-        """Wait for a future or for a timer; the loser is cancelled. True if the future is done."""
-        timer = self._timer(deadline_us, name)
-        try:
-            await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            if not future.done():
-                future.cancel()
-        return future.done() and not future.cancelled()
 
     # -- messages -----------------------------------------------------------------------------------------
 
@@ -359,27 +259,7 @@ class Context:
         Raises:
             SignalTimeoutError: none came in time (seconds or timedelta).
         """
-        run = self._run
-        run.issuer.check_writable()
-        mailbox = run.mailbox
-        value: T
-        taken = mailbox.take(sig)
-        if taken is not None:
-            value = taken[0]
-            return value
-        if timeout is not None and to_us(timeout, "timeout") <= 0:
-            raise SignalTimeoutError(f"no signal {sig.name!r} came in time", signal=sig.name)
-        future = mailbox.wait(sig)
-        try:
-            if timeout is None:
-                await future
-            elif not await self._in_time(future, run.now_us + to_us(timeout), "signal"):
-                raise SignalTimeoutError(f"no signal {sig.name!r} came in time", signal=sig.name)
-        except asyncio.CancelledError:
-            mailbox.put_back(future)
-            raise
-        value = mailbox.accept_signal(future)
-        return value
+        return await next_signal(self._run, sig, timeout)
 
     async def signals(self, sig: Signal[T]) -> AsyncIterator[T]:
         """Iterate over the signals of this name, for ever, from the first one that nobody has taken."""
@@ -401,23 +281,7 @@ class Context:
             ConditionTimeoutError: it did not hold in time (seconds or timedelta).
             Exception: what the predicate raises.
         """
-        run = self._run
-        run.issuer.check_writable()
-        with run.issuer.read_only("a condition"):
-            holds = predicate()
-        if holds:
-            return
-        late = ConditionTimeoutError("the condition did not become true in time")
-        if timeout is not None and to_us(timeout, "timeout") <= 0:
-            raise late
-        future: asyncio.Future[None] = run.loop.create_future()
-        run.mailbox.conditions.append((predicate, future))
-        if timeout is None:
-            await future
-        elif await self._in_time(future, run.now_us + to_us(timeout), "condition"):
-            future.result()
-        else:
-            raise late
+        await until_condition(self._run, predicate, timeout)
 
     # -- randomness and versions --------------------------------------------------------------------------
 
@@ -438,21 +302,11 @@ class Context:
         Replay:
             The answer is remembered per run, so that one that began on the old side stays there.
         """
-        run = self._run
-        known = run.patches.get(id)
-        if known is None:
-            known = not run.is_replaying or run.issuer.is_recorded_patch(id)
-            if known:
-                run.issuer.issue(MarkPatch(None, id))
-            run.patches[id] = known
-        return known
+        return is_patched(self._run, id)
 
     def deprecate_patch(self, id: str) -> None:  # noqa: A002
         """Keep accepting runs that took the new side, once no run is left on the old one."""
-        run = self._run
-        if id not in run.patches and (not run.is_replaying or run.issuer.is_recorded_patch(id)):
-            run.issuer.issue(MarkPatch(None, id, write_detail(deprecated=True)))
-            run.patches[id] = True
+        deprecate_patch(self._run, id)
 
     def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End this run and go on as a new one with these arguments and a fresh history.
@@ -539,20 +393,3 @@ class Context:
             yield
         finally:
             loop.unguarded -= 1
-
-
-class Stream:
-    """An append-only output of a run."""
-
-    __slots__ = ("_run", "name")
-
-    def __init__(self, run: Replayer, name: str) -> None:
-        self._run = run
-        self.name = name
-
-    def write(self, item: Any) -> None:
-        """Append a JSON-compatible value or pydantic model."""
-        run = self._run
-        position = run.positions.get(self.name, 0)
-        run.issuer.issue(WriteStream(run.issuer.next_number(), self.name, position, run.payloads.seal_any(item)))
-        run.positions[self.name] = position + 1

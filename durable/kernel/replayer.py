@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from durable.registry import Registry
     from durable.workflow import WorkflowDefinition
 
-SUGGESTED_HISTORY_EVENTS: Final = 10_000
-"""From this many events on, ``ctx.info.continue_as_new_suggested`` is true."""
-
 _APPLIED: Final = {**ARRIVALS, **OUTCOMES}
 
 

@@ -298,7 +298,7 @@ async def grows(ctx: Context, is_first: bool) -> list[Any]:
 
 async def test_a_long_history_suggests_a_fresh_one(open_runtime, monkeypatch):
     """Semantics 36: history size makes a suggestion visible in ``ctx.info``, the same on replay; the next run begins at 0."""
-    monkeypatch.setattr("durable.kernel.replayer.SUGGESTED_HISTORY_EVENTS", 30)
+    monkeypatch.setattr("durable.info.SUGGESTED_HISTORY_EVENTS", 30)
     async with open_runtime(grows) as rt:
         run = await rt.start(grows, True)
         assert await run.result(timeout=30) == [0, False]
