@@ -11,6 +11,7 @@ Where things are:
     runtime           (the other package) stores, workers, clients, the ``durable`` command
 """
 
+from durable.attempt import CompleteLater, RetryAfter, StepInfo, heartbeat, step_info
 from durable.codec import PayloadCodec, Secret
 from durable.context import Context, ContinueAsNew
 from durable.errors import (
@@ -32,15 +33,8 @@ from durable.errors import (
 )
 from durable.kernel.people import Decision
 from durable.messages import Query, Signal, Update
-from durable.step import (
-    CompleteLater,
-    RetryAfter,
-    RetryPolicy,
-    StepInfo,
-    heartbeat,
-    step,
-    step_info,
-)
+from durable.retry import RetryPolicy
+from durable.step import step
 from durable.workflow import workflow
 
 __version__ = "0.1.0"

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from durable.attempt import StepInfo
     from durable.context import Context
-    from durable.step import StepInfo
 
 A = TypeVar("A")
 

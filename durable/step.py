@@ -1,7 +1,7 @@
-"""Steps: definitions, their options, and the arithmetic of retries.
+"""Steps: definitions and their options.
 
 A step is the only place for effects. ``@step`` declares one; a plain function passed to ``ctx.step`` is one with the
-default options. Inside a running step, ``step_info()`` and ``heartbeat()`` talk to the worker that runs it.
+default options. When it is tried again is in ``durable.retry``, what it sees while it runs in ``durable.attempt``.
 """
 
 from __future__ import annotations
@@ -9,116 +9,24 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import random
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from durable.codec import ArgumentsCodec, ValueCodec, result_codec
-from durable.duration import MICROSECONDS, Duration, optional_us, to_us
+from durable.duration import Duration, optional_us
 from durable.errors import DefinitionError, DeterminismError
 from durable.history import write_detail
 from durable.kernel import guard
 from durable.kernel.loop import KernelLoop
+from durable.retry import COMPENSATION_RETRY, RetryPolicy
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Isolation = Literal["auto", "thread", "process"]
 Delivery = Literal["at_least_once", "at_most_once"]
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a failed attempt is followed by another one.
-
-    Attributes:
-        max_attempts: how many attempts in all; None: without end.
-        initial_interval: delay after the first failure, seconds or timedelta.
-        backoff: factor from one delay to the next, at least 1.
-        max_interval: no delay is longer than this.
-        jitter: share of the delay, 0 to 1, by which it is shortened at random, so that a crowd spreads out.
-        non_retryable: exception classes, or their names (``"ValueError"``, ``"shop.errors.Declined"``), that end the step at once.
-    """
-
-    max_attempts: int | None = 5
-    initial_interval: Duration = 1
-    backoff: float = 2.0
-    max_interval: Duration = 60
-    jitter: float = 0.0
-    non_retryable: Sequence[type[BaseException] | str] = ()
-
-    def __post_init__(self) -> None:
-        if self.max_attempts is not None and (not isinstance(self.max_attempts, int) or self.max_attempts < 1):
-            raise DefinitionError(f"expected max_attempts to be at least 1 or None, got {self.max_attempts!r}")
-        if to_us(self.initial_interval, "initial_interval") < 0:
-            raise DefinitionError(f"expected initial_interval not to be negative, got {self.initial_interval!r}")
-        if not self.backoff >= 1:
-            raise DefinitionError(f"expected backoff to be at least 1, got {self.backoff!r}")
-        if to_us(self.max_interval, "max_interval") < to_us(self.initial_interval, "initial_interval"):
-            raise DefinitionError(
-                f"expected max_interval to be at least initial_interval ({self.initial_interval!r}), "
-                f"got {self.max_interval!r}"
-            )
-        if not 0 <= self.jitter <= 1:
-            raise DefinitionError(f"expected jitter to be between 0 and 1, got {self.jitter!r}")
-        if isinstance(self.non_retryable, str):
-            raise DefinitionError("expected non_retryable to be a sequence of classes or names, got one string")
-        for entry in self.non_retryable:
-            if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, BaseException)):
-                raise DefinitionError(f"expected non_retryable to hold exception classes or names, got {entry!r}")
-
-    def delay_us(self, attempt: int, spread: float | None = None) -> int:
-        """Microseconds between failed attempt number ``attempt`` (from 1) and the next one.
-
-        Args:
-            attempt: the attempt that failed.
-            spread: 0 to 1, where in the jitter range; None draws it at random.
-        """
-        initial, ceiling = to_us(self.initial_interval), to_us(self.max_interval)
-        try:
-            delay = min(ceiling, round(initial * float(self.backoff) ** (attempt - 1))) if initial else 0
-        except OverflowError:
-            delay = ceiling
-        if self.jitter:
-            delay -= round(delay * self.jitter * (random.random() if spread is None else spread))  # noqa: S311
-        return delay
-
-    def allows(self, attempt: int, error: BaseException) -> bool:
-        """Whether another attempt may follow failed attempt number ``attempt`` (from 1)."""
-        if self.max_attempts is not None and attempt >= self.max_attempts:
-            return False
-        return not any(_is_kind(error, entry) for entry in self.non_retryable)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON-compatible values; classes by qualified name."""
-        return {
-            "max_attempts": self.max_attempts,
-            "initial_interval": to_us(self.initial_interval) / MICROSECONDS,
-            "backoff": self.backoff,
-            "max_interval": to_us(self.max_interval) / MICROSECONDS,
-            "jitter": self.jitter,
-            "non_retryable": [
-                e if isinstance(e, str) else f"{e.__module__}.{e.__qualname__}" for e in self.non_retryable
-            ],
-        }
-
-
-def _is_kind(error: BaseException, entry: type[BaseException] | str) -> bool:
-    if isinstance(entry, type):
-        return isinstance(error, entry)
-    return any(
-        entry in (cls.__name__, cls.__qualname__, f"{cls.__module__}.{cls.__qualname__}") for cls in type(error).__mro__
-    )
-
-
-ONCE: Final = RetryPolicy(max_attempts=1)
-"""The default: one attempt."""
-
-COMPENSATION_RETRY: Final = RetryPolicy(max_attempts=10, initial_interval=1, backoff=2.0, max_interval=60)
-"""The default of compensations (rule S2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,106 +320,3 @@ def step(  # noqa: PLR0913 - one keyword an option, as users write them
     if fn is None:
         return lambda function: StepDefinition(function, name, options)
     return StepDefinition(fn, name, options)
-
-
-# -- inside a step ----------------------------------------------------------------------------------------
-
-
-class RetryAfter(Exception):  # noqa: N818 - it asks for something, it is not an error of its own
-    """Raise it in a step to fail this attempt and set the delay before the next one.
-
-    Args:
-        delay: seconds or timedelta.
-        message: why, for the history.
-    """
-
-    def __init__(self, delay: Duration, message: str = "") -> None:
-        super().__init__(delay, message)
-        self.delay = delay
-        self.message = message
-        to_us(delay, "delay")
-
-    def __str__(self) -> str:
-        return self.message or f"retry after {self.delay}"
-
-
-class CompleteLater(BaseException):
-    """Raise it in a step to hand the step over: ``client.step(token).complete(...)`` finishes it.
-
-    A BaseException, so that the step's own ``except Exception`` does not take it for a failure.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class StepInfo:
-    """What a running step knows about itself.
-
-    Attributes:
-        workflow_id, run_id: the run.
-        step: name of the step.
-        attempt: 1 for the first.
-        idempotency_key: the same on every attempt and after every crash; hand it to the systems that you call.
-        token: names this step to other systems (``client.step(token)``).
-        heartbeat_details: what the attempt before reported last, or None.
-        started_at_us: when this attempt began, UTC microseconds.
-        deadline_us: when it times out, or None.
-        connection: the database connection of a transactional step, else None.
-    """
-
-    workflow_id: str
-    run_id: str
-    workflow: str
-    step: str
-    command: int
-    attempt: int
-    idempotency_key: str
-    token: str
-    heartbeat_details: Any = None
-    started_at_us: int = 0
-    deadline_us: int | None = None
-    connection: Any = None
-
-
-class RunningStep(Protocol):
-    """What the worker keeps of the step that runs."""
-
-    def info(self) -> StepInfo:
-        """What ``step_info()`` returns."""
-        ...
-
-    def beat(self, details: Any) -> None:
-        """What ``heartbeat()`` does."""
-        ...
-
-
-current_step: ContextVar[RunningStep] = ContextVar("durable_step")
-"""Set by the worker around each attempt."""
-
-
-def step_info() -> StepInfo:
-    """What the running step knows about itself.
-
-    Raises:
-        LookupError: outside a step.
-    """
-    running = current_step.get(None)
-    if running is None:
-        raise LookupError("step_info() is only known inside a running step")
-    return running.info()
-
-
-def heartbeat(details: Any = None) -> None:
-    """Say that the running step is alive, and keep ``details`` for the next attempt.
-
-    Outside a step, and in one with ``isolation="process"``, it does nothing.
-
-    Args:
-        details: any JSON-compatible value or pydantic model; the next attempt finds it in ``step_info().heartbeat_details``.
-
-    Raises:
-        EncodeError: if the details cannot be recorded.
-        asyncio.CancelledError: when the step is no longer wanted, or this attempt of it timed out: how a thread is told.
-    """
-    running = current_step.get(None)
-    if running is not None:
-        running.beat(details)

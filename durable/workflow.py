@@ -17,7 +17,8 @@ from durable.errors import DefinitionError, DeterminismError
 from durable.kernel import guard
 from durable.kernel.loop import KernelLoop
 from durable.messages import AnyMessage, Message
-from durable.step import RetryPolicy, StepDefinition, compensation_step
+from durable.retry import RetryPolicy
+from durable.step import StepDefinition, compensation_step
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from durable.codec import PayloadCodec
 from durable.interceptor import Interceptor
-from durable.step import RetryPolicy
+from durable.retry import RetryPolicy
 from durable.workflow import WorkflowDefinition
 from runtime.client.client import Client
 from runtime.clock import Clock, SystemClock

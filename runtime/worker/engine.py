@@ -33,7 +33,7 @@ from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor, RunFailure
 from durable.kernel.activation import Activation
 from durable.registry import Registry
-from durable.step import RetryPolicy
+from durable.retry import RetryPolicy
 from runtime.clock import Clock
 from runtime.store.protocol import CommitOutcome, Lease, Store, Transaction
 from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow, RunChange, RunRow, Turn

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from durable.attempt import StepInfo
 from durable.codec import value_codec
 from durable.commands import ScheduleStep
 from durable.duration import optional_us, to_us
-from durable.step import ONCE, RetryPolicy, StepInfo
+from durable.retry import ONCE, RetryPolicy
 from runtime.worker.token import step_token
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from typing import Any
 
 import anyio.to_process
 
+from durable.attempt import StepInfo, current_step
 from durable.codec import rebuild_exception, record_exception
 from durable.errors import StepError
-from durable.step import StepDefinition, StepInfo, as_step, current_step
+from durable.step import StepDefinition, as_step
 
 
 class _Remote:

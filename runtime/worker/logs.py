@@ -21,8 +21,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
+from durable.attempt import RunningStep, current_step
 from durable.errors import StoreError, StoreUnavailableError
-from durable.step import RunningStep, current_step
 from runtime.clock import Clock
 from runtime.store.row import LogRow, RunRow
 

@@ -11,7 +11,7 @@ from durable.commands import ScheduleStep
 from durable.errors import MissingCodeError, StepError, StepInDoubtError, StepLostError
 from durable.history import EventKind, Fact
 from durable.kernel.replayer import Replayer
-from durable.step import RetryPolicy
+from durable.retry import RetryPolicy
 from runtime.store.row import AttemptOutcome, AttemptRow
 from runtime.worker.execution import Execution, policy_of
 from runtime.worker.held import HeldRun

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from durable.attempt import CompleteLater, RetryAfter, current_step
 from durable.codec import Envelope, record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, format_duration, optional_us, to_us
@@ -30,7 +31,7 @@ from durable.errors import (
 )
 from durable.history import EventKind, Fact, write_detail
 from durable.interceptor import Interceptor, chain
-from durable.step import CompleteLater, RetryAfter, RetryPolicy, current_step
+from durable.retry import RetryPolicy
 from runtime.clock import Clock
 from runtime.store.protocol import Transaction
 from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow

@@ -14,7 +14,7 @@ from durable.codec import INLINE, Envelope, PayloadCodec
 from durable.errors import StoreUnavailableError
 from durable.interceptor import Interceptor
 from durable.registry import Registry
-from durable.step import RetryPolicy
+from durable.retry import RetryPolicy
 from durable.workflow import WorkflowDefinition
 from runtime.clock import Clock, SystemClock
 from runtime.identifier import new_run_id

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from durable import Context, DefinitionError, Query, RetryPolicy, Signal, Update, step, workflow
-from durable.step import StepDefinition, as_step, heartbeat, step_info, step_name
+from durable.attempt import heartbeat, step_info
+from durable.step import StepDefinition, as_step, step_name
 from durable.workflow import WorkflowDefinition
 
 

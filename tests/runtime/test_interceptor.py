@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from durable import Context, Signal, step, workflow
+from durable.attempt import StepInfo
 from durable.interceptor import ClientCall, Interceptor, Proceed
-from durable.step import StepInfo
 from runtime import Client, Runtime
 
 pytestmark = pytest.mark.anyio

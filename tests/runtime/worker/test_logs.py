@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from durable import Context, step, workflow
+from durable.attempt import StepInfo, current_step
 from durable.errors import StoreError, StoreUnavailableError
-from durable.step import StepInfo, current_step
 from runtime import Runtime
 from runtime.clock import SystemClock
 from runtime.store.row import LogRow
