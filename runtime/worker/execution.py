@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from durable.attempt import StepInfo
 from durable.codec import value_codec
 from durable.commands import ScheduleStep
-from durable.duration import optional_us, to_us
+from durable.duration import format_duration, optional_us, to_us
 from durable.retry import ONCE, RetryPolicy
 from runtime.worker.token import step_token
 
@@ -41,6 +41,10 @@ class Execution:
         is_beating: a heartbeat is on its way to the store; later ones join it.
         running: the current attempt.
         last_error: of the attempt before.
+        wheel_key: the timer of the current attempt's limit.
+        silence_key: the timer of its heartbeat limit.
+        runner: the worker's part that runs it.
+        connection: of the current attempt's transaction.
     """
 
     attempt = 1
@@ -59,6 +63,7 @@ class Execution:
     running: RunningAttempt | None = None
     last_error: BaseException | None = None
     wheel_key: tuple[int, int] | None = None
+    silence_key: tuple[int, int] | None = None
     runner: StepRunner | None = None
     connection: Any = None
 
@@ -68,6 +73,11 @@ class Execution:
         self.policy = policy
         self.first_at_us = command.at_us
         self.started_at_us = started_at_us
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the step is in flight here: it has no outcome yet, and its run was not lost."""
+        return self.held.executions.get(self.command.number or 0) is self
 
     def total_deadline_us(self) -> int | None:
         """When the step's ``total_timeout`` is over."""
@@ -84,6 +94,11 @@ class Execution:
         if total is not None and (own is None or total - now_us < own):
             return max(0, total - now_us), "total_timeout"
         return None if own is None else (own, "timeout")
+
+    def reach_limit(self, which: str, limit_us: int) -> None:
+        """Note that this limit ends the current attempt."""
+        self.timed_out = f"{which} of {format_duration(limit_us)}"
+        self.is_over = which == "total_timeout"
 
     def next_limit_at_us(self) -> int | None:
         """When the next limit of a step may be reached that was handed over; None: it has none."""
