@@ -135,7 +135,7 @@ async def main() -> None:
         try:
             await run.result()
         finally:
-            print("stopping", flush=True)
+            asyncio.get_running_loop().call_soon(lambda: print("stopping", flush=True))  # once the stop is under way
 
 asyncio.run(main())
 """
