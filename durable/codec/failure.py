@@ -193,10 +193,11 @@ def _plain_text(text: Any) -> str:
 
 
 def _frames(error: BaseException) -> str:
-    """The frames of the traceback that belong to the user, the innermost of them if there are too many."""
+    """The frames of the traceback that belong to the user, the innermost of them if there are too many. Where there are
+    none, an error of this project says all in its message; of any other, where it came from is all there is to go by."""
     walked = list(traceback.walk_tb(error.__traceback__))
     own = [(frame, line) for frame, line in walked if not _is_ours(frame.f_globals.get("__name__", ""))]
-    kept = (own or walked)[-MAX_FRAMES:]
+    kept = (own or ([] if isinstance(error, DurableError) else walked))[-MAX_FRAMES:]
     return _text("".join(traceback.StackSummary.extract(iter(kept)).format()), MAX_TRACEBACK)
 
 

@@ -1,89 +1,173 @@
 """Steps in processes of their own, for CPU-bound functions and for code that may take its process down.
 
-anyio keeps the pool: one process per call at a time, so that a crash fails one attempt and nothing else. Only texts cross
-the border: where the function is, and its arguments and result as JSON.
+One process per call at a time, so that a crash fails one attempt and nothing else; a process that has answered waits
+for the next call. Only texts cross the border (``remote`` is the other side): where the function is, its arguments and
+result as JSON, and what it logs, which is logged here as if the step had run in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import logging
+import os
+import signal
 import sys
-from typing import Any
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
 
-import anyio.to_process
+from pydantic_core import from_json
 
-from durable.attempt import StepInfo, current_step
-from durable.codec import rebuild_exception, record_exception
+from durable.attempt import StepInfo
+from durable.codec import rebuild_exception
 from durable.errors import StepError
-from durable.step import StepDefinition, as_step
+from durable.step import StepDefinition
+from runtime.worker.remote import HEADER, pack
+
+IDLE_SECONDS: Final = 300.0
+"""How long a process waits for its next call."""
+
+EXIT_SECONDS: Final = 1.0
+"""How long is waited for a process to end that has nothing more to say."""
+
+HOME: Final = str(Path(__file__).resolve().parents[2])
+
+BOOT: Final = "import sys; sys.path[0] = sys.argv[1]; from runtime.worker.remote import serve; serve()"
+"""These packages come first, in a directory too that has a ``runtime.py`` of its own; the worker's path comes with the first call."""
 
 
-class _Remote:
-    """``step_info()`` inside the process; heartbeats stay there."""
+class StepProcesses:
+    """A pool that grows as it is needed, to a process for each processor; further calls wait for one of them."""
 
-    def __init__(self, info: StepInfo) -> None:
-        self._info = info
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(os.cpu_count() or 2)
+        self._idle: dict[_StepProcess, asyncio.TimerHandle] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
-    def info(self) -> StepInfo:
-        return self._info
+    async def run(self, definition: StepDefinition[..., Any], arguments: str, info: StepInfo) -> str:
+        """The result's JSON text of a step that ran in another process; cancelling ends the process.
 
-    def beat(self, _details: Any) -> None:
+        Raises:
+            StepError: the process died.
+            Exception: what the step raised.
+        """
+        async with self._slots:
+            process = self._take() or await _StepProcess.start()
+            try:
+                outcome, text = await process.call(definition, arguments, info)
+            except BaseException:
+                self._end(process)
+                raise
+            self._idle[process] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end, process)
+        if outcome == "failed":
+            raise rebuild_exception(text)
+        return text
+
+    def _take(self) -> _StepProcess | None:
+        while self._idle:
+            process, retirement = self._idle.popitem()
+            retirement.cancel()
+            if process.is_alive:
+                return process
         return None
 
+    def _end(self, process: _StepProcess) -> None:
+        retirement = self._idle.pop(process, None)
+        if retirement is not None:
+            retirement.cancel()
+        ending = asyncio.get_running_loop().create_task(process.end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
-async def run_in_process(definition: StepDefinition[..., Any], arguments: str, info: StepInfo) -> str:
-    """The result's JSON text of a step that ran in another process; cancelling ends the process.
-
-    Raises:
-        StepError: the process died.
-        Exception: what the step raised.
-    """
-    module = sys.modules[definition.fn.__module__]
-    path = getattr(module, "__file__", None) if module.__name__ == "__main__" or "." not in module.__name__ else None
-    about = (
-        info.workflow_id,
-        info.run_id,
-        info.workflow,
-        info.step,
-        info.command,
-        info.attempt,
-        info.idempotency_key,
-        info.token,
-    )
-    try:
-        outcome, text = await anyio.to_process.run_sync(
-            _run, module.__name__, path, definition.fn.__qualname__, arguments, about, cancellable=True
-        )
-    except anyio.BrokenWorkerProcess as error:
-        raise StepError(f"the process of step {definition.name!r} died: {error}", step=definition.name) from error
-    if outcome == "failed":
-        raise rebuild_exception(text)
-    return str(text)
+    async def close(self) -> None:
+        """End every process."""
+        for process in list(self._idle):
+            self._end(process)
+        if self._ending:
+            await asyncio.wait(set(self._ending), timeout=EXIT_SECONDS)
 
 
-def _run(module: str, path: str | None, qualname: str, arguments: str, about: tuple[Any, ...]) -> tuple[str, str]:
-    """The other side."""
-    try:
-        target: Any = _import(module, path)
-        for part in qualname.split("."):
-            target = getattr(target, part)
-        definition = as_step(target)
-        args, kwargs = definition.arguments.decode(arguments)
-        current_step.set(_Remote(StepInfo(*about)))
-        result = definition.fn(*args, **kwargs)
-        if definition.is_async:
-            result = asyncio.run(result)
-        return "completed", definition.result.encode(result)
-    except Exception as error:  # noqa: BLE001 - it is raised again on the other side
-        return "failed", record_exception(error)
+class _StepProcess:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._calls, self._answers = process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls) -> _StepProcess:
+        pipe = asyncio.subprocess.PIPE
+        return cls(await asyncio.create_subprocess_exec(sys.executable, "-c", BOOT, HOME, stdin=pipe, stdout=pipe))
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def call(self, definition: StepDefinition[..., Any], arguments: str, info: StepInfo) -> tuple[str, str]:
+        """The kind of the outcome, and its text."""
+        module = sys.modules[definition.fn.__module__]
+        is_file = module.__name__ == "__main__" or "." not in module.__name__
+        request = {
+            "path": sys.path,
+            "levels": _levels(),
+            "module": module.__name__,
+            "file": getattr(module, "__file__", None) if is_file else None,
+            "name": definition.fn.__qualname__,
+            "arguments": arguments,
+            "info": {field.name: getattr(info, field.name) for field in fields(info) if field.name != "connection"},
+        }
+        with suppress(ConnectionError):  # it is gone, as its answer will say
+            self._calls.write(pack(request))
+            await self._calls.drain()
+        while True:
+            try:
+                (size,) = HEADER.unpack(await self._answers.readexactly(HEADER.size))
+                kind, content = from_json(await self._answers.readexactly(size))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                reason = await self._last_words()
+                raise StepError(f"the process of step {definition.name!r} {reason}", step=definition.name) from None
+            if kind != "log":
+                return kind, content
+            _relay(content)
+
+    async def _last_words(self) -> str:
+        """How it ended."""
+        try:
+            async with asyncio.timeout(EXIT_SECONDS):
+                code = await self._process.wait()
+        except TimeoutError:
+            return "closed its connection to the worker"
+        if code >= 0:
+            return f"died with exit code {code}"
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"was killed by signal {-code}"
+
+    async def end(self) -> None:
+        """Kill it, and give back what it held."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._calls.close()
+        await self._process.wait()
+        await self._answers.read()
 
 
-def _import(module: str, path: str | None) -> Any:
-    if module in sys.modules and module != "__main__":
-        return sys.modules[module]
-    if path is None:
-        return importlib.import_module(module)
-    from runtime.target import load_file
+def _levels() -> dict[str, int]:
+    """What is logged here, by logger."""
+    loggers = logging.root.manager.loggerDict
+    own = {
+        name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger) and logger.level
+    }
+    return {"": logging.root.level, **own}
 
-    return load_file(path)
+
+def _relay(fields: dict[str, Any]) -> None:
+    """Log a line of the process; the step is in the context, as for any line of it."""
+    logger = logging.getLogger(fields["name"])
+    if logger.isEnabledFor(fields["levelno"]):
+        fields["levelname"] = logging.getLevelName(fields["levelno"])
+        fields["msecs"] = fields["created"] % 1 * 1000
+        logger.handle(logging.makeLogRecord(fields))

@@ -38,7 +38,8 @@ RETRY_SECONDS: Final = 1.0
 
 _run_logger = logging.getLogger("durable.run")
 _worker_logger = logging.getLogger("durable.worker")
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What every record has; the rest came by ``extra=``."""
 
 
 def _is_own(name: str) -> bool:
@@ -92,7 +93,7 @@ class RunLogHandler(logging.Handler):
             return
         try:
             info = running.info()
-            row = LogRow(info.run_id, self._clock.now_us(), record.levelname, info.step, _text_of(record))
+            row = LogRow(info.run_id, self._clock.now_us(), record.levelname, info.step, text_of(record))
         except Exception:  # noqa: BLE001 - as every handler: a line that cannot be formatted must not fail the step
             self.handleError(record)
             return
@@ -136,7 +137,8 @@ class RunLogHandler(logging.Handler):
                 raise
 
 
-def _text_of(record: logging.LogRecord) -> str:
+def text_of(record: logging.LogRecord) -> str:
+    """The message of a record with its traceback, cut to a length that is kept."""
     text = record.getMessage()
     if record.exc_info:
         text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
@@ -185,7 +187,7 @@ class HumanFormatter(logging.Formatter):
         ids = about(record)
         where = " ".join(str(ids[name]) for name in ("workflow_id", "step") if name in ids)
         at = datetime.fromtimestamp(record.created).astimezone()
-        text = f"{at:%H:%M:%S} {record.levelname:<7} {where}{': ' if where else ''}{_text_of(record)}"
+        text = f"{at:%H:%M:%S} {record.levelname:<7} {where}{': ' if where else ''}{text_of(record)}"
         return f"{text}\n{self.formatStack(record.stack_info)}" if record.stack_info else text
 
 
@@ -205,7 +207,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         for name, value in vars(record).items():
-            if name not in _STANDARD and name not in fields:
+            if name not in STANDARD_FIELDS and name not in fields:
                 fields[name] = value
         return json.dumps(fields, ensure_ascii=False, default=str)
 

@@ -29,7 +29,7 @@ from runtime.worker.execution import Execution, RunningAttempt, policy_of
 from runtime.worker.handover import Handovers
 from runtime.worker.heartbeat import Heartbeats
 from runtime.worker.host import StepHost
-from runtime.worker.isolation import run_in_process
+from runtime.worker.isolation import StepProcesses
 from runtime.worker.sleeper import Sleepers
 from runtime.worker.threads import StepThreads
 from runtime.worker.verdict import Verdicts
@@ -82,6 +82,7 @@ class StepRunner:
         self._handovers = Handovers(host, clock, self._sleepers, self._verdicts)
         self._heartbeats = Heartbeats(host, envelope, self._wheel, self._time_out)
         self._threads: StepThreads | None = None
+        self._processes: StepProcesses | None = None
         self._waiting: deque[Execution] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -147,6 +148,8 @@ class StepRunner:
         self._wheel.close()
         if self._threads is not None:
             self._threads.close()
+        if self._processes is not None:
+            await self._processes.close()
 
     def hasten(self) -> None:
         """End the grace period of a stop that is under way."""
@@ -276,8 +279,10 @@ class StepRunner:
         isolation = definition.options_.isolation
         if isolation == "process":
             assert execution.running is not None
+            if self._processes is None:
+                self._processes = StepProcesses()
             plain = self._envelope.open(execution.command.payload or "{}")
-            return definition.result.decode(await run_in_process(definition, plain, execution.running.info()))
+            return definition.result.decode(await self._processes.run(definition, plain, execution.running.info()))
         if definition.is_async and isolation == "auto":
             return await definition.fn(*args, **kwargs)
         if self._threads is None:
