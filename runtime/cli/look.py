@@ -22,6 +22,7 @@ from runtime.cli.options import (
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
+    from runtime.client.description import Question
 
 Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")]
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show values that are stored encrypted; needs --codecs.")]
@@ -123,6 +124,11 @@ def inbox(store: Store = None, as_json: Json = False) -> None:
     """List what people are asked now, and how to answer."""
     from runtime.cli.listing import show_questions
     from runtime.cli.session import Session
+    from runtime.client.people import unanswered
 
     session = Session(store, None, as_json)
-    show_questions(session, session.run(lambda client: client.questions()))
+
+    async def work(client: Client) -> list[Question]:
+        return await unanswered(client, await client.questions())
+
+    show_questions(session, session.run(work))

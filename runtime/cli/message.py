@@ -50,9 +50,11 @@ def signal(
     async def work(client: Any, run: Any) -> None:
         schema = await message_schema(client, run, name)
         await run.signal(name, _value(value, f"the value of signal {name!r}", schema), message_id=message_id)
+        _done(session, run_id, f"signal {name} sent to {run_id}")
+        await _note_if_unpublished(session, client, run, name)
+        await session.note_if_unserved(client, run)
 
     session.with_run(run_id, work)
-    _done(session, run_id, f"signal {name} sent to {run_id}")
 
 
 def query(
@@ -129,13 +131,14 @@ def answer(
 
     session = Session(store, codecs, as_json, by)
 
-    async def work(_: Any, run: Any) -> None:
+    async def work(client: Any, run: Any) -> None:
         asked = [item for item in await run.questions() if key in (None, item.key) and item.kind == "question"]
         schema = asked[0].answer_schema if len(asked) == 1 else None
         await run.answer(_value(value, "the answer", schema), key=key)
+        _done(session, run_id, f"answered {run_id}")
+        await session.note_if_unserved(client, run)
 
     session.with_run(run_id, work)
-    _done(session, run_id, f"answered {run_id}")
 
 
 def approve(
@@ -151,8 +154,13 @@ def approve(
     from runtime.cli.session import Session
 
     session = Session(store, codecs, as_json, by)
-    session.with_run(run_id, lambda _, run: run.approve(comment=comment, key=key))
-    _done(session, run_id, f"approved {run_id}")
+
+    async def work(client: Any, run: Any) -> None:
+        await run.approve(comment=comment, key=key)
+        _done(session, run_id, f"approved {run_id}")
+        await session.note_if_unserved(client, run)
+
+    session.with_run(run_id, work)
 
 
 def reject(
@@ -168,8 +176,13 @@ def reject(
     from runtime.cli.session import Session
 
     session = Session(store, codecs, as_json, by)
-    session.with_run(run_id, lambda _, run: run.reject(comment=comment, key=key))
-    _done(session, run_id, f"rejected {run_id}")
+
+    async def work(client: Any, run: Any) -> None:
+        await run.reject(comment=comment, key=key)
+        _done(session, run_id, f"rejected {run_id}")
+        await session.note_if_unserved(client, run)
+
+    session.with_run(run_id, work)
 
 
 async def message_schema(client: Any, run: Any, name: str) -> dict[str, Any] | None:
@@ -177,6 +190,18 @@ async def message_schema(client: Any, run: Any, name: str) -> dict[str, Any] | N
     published = await client.published((await run.row()).workflow)
     message = published.get("messages", {}).get(name)
     return None if message is None else message["schema"]
+
+
+async def _note_if_unpublished(session: Session, client: Client, run: RunHandle[Any], name: str) -> None:
+    """A name that is not among those that the workflow published may be a slip of the pen."""
+    published = await client.published((await run.row()).workflow)
+    messages = published.get("messages", {})
+    if messages and name not in messages:
+        known = ", ".join(sorted(other for other, entry in messages.items() if entry.get("kind") == "signal")) or "none"
+        session.output.note(
+            f"workflow {published['name']!r} publishes no signal {name!r} (published: {known}); "
+            "it is kept until the workflow waits for it"
+        )
 
 
 async def _warn_if_unserved(session: Session, client: Client, run: RunHandle[Any], timeout: str) -> None:

@@ -128,6 +128,19 @@ class Session:
             raise RunNotFoundError(f"no run {run_id!r}: there is no store at {url}", workflow_id=run_id)
         return done[0]
 
+    async def note_if_unserved(self, client: Client, run: RunHandle[Any]) -> None:
+        """Say what lets a run go on, if no worker is there that would."""
+        from runtime.client.presence import is_served
+
+        row = await run.row()
+        if row.status.is_closed or self.as_json or await is_served(client, row.workflow):
+            return
+        worker = self.command("worker", "TARGET", opens_values=True)
+        here = self.command("run", "TARGET", "--id", row.workflow_id, opens_values=True)
+        self.output.note(
+            f"no worker that has workflow {row.workflow!r} is running; it goes on with: {worker}, or {here}"
+        )
+
 
 def is_missing(store: Store) -> bool:
     """Whether the store is a file that nobody has made yet."""

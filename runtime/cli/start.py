@@ -62,6 +62,7 @@ def start(
             session.output.event("started", workflow_id=run.workflow_id, run_id=run.run_id, store=client.store.url)
         else:
             session.output.line(run.workflow_id)
+        await session.note_if_unserved(client, run)
         if not wait:
             return
         value = await run.result()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runtime.cli.filter import Flags
     from runtime.cli.session import Session
     from runtime.client.client import Client
+    from runtime.client.handle import RunHandle
 
 RunIds = Annotated[
     list[str] | None,
@@ -157,8 +158,7 @@ def _carry_out(
     if not run_ids:
         run_ids = _select(order, flags, session, yes=yes, dry_run=dry_run)
     elif len(run_ids) == 1:
-        session.with_run(run_ids[0], lambda _, run: order.act(run, reason))
-        _tell(order, session, [run_ids[0]], {})
+        _do_one(order, session, run_ids[0], reason)
         return ExitCode.OK
     if not run_ids:
         return ExitCode.OK
@@ -166,6 +166,15 @@ def _carry_out(
     done, refused = outcome if outcome is not None else ([], dict.fromkeys(run_ids, "there is no store"))
     _tell(order, session, done, refused)
     return ExitCode.REFUSED if refused else ExitCode.OK
+
+
+def _do_one(order: Order, session: Session, run_id: str, reason: str) -> None:
+    async def work(client: Client, run: RunHandle[Any]) -> None:
+        await order.act(run, reason)
+        _tell(order, session, [run_id], {})
+        await session.note_if_unserved(client, client.get(run.workflow_id))
+
+    session.with_run(run_id, work)
 
 
 def _select(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run: bool) -> list[str]:

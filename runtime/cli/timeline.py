@@ -42,19 +42,24 @@ class Report:
 
     Attributes:
         has_worker: the worker that holds the run is alive.
+        is_served: a worker that has the workflow is alive.
     """
 
     run: RunDescription
     timeline: Timeline
     has_worker: bool
+    is_served: bool
 
 
 async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = False) -> Report:
     """Read it from the store."""
     row = await run.row()
     pinned = client.get(row.workflow_id, row.run_id)
-    workers = {worker.worker_id for worker in await client.store.workers()}
-    return Report(await pinned.describe(), await read_timeline(client, row, reveal=reveal), row.owner in workers)
+    timeline = await read_timeline(client, row, reveal=reveal)
+    workers = await client.store.workers()
+    has_worker = any(row.owner == worker.worker_id for worker in workers)
+    is_served = any(row.workflow in worker.workflows for worker in workers)
+    return Report(await pinned.describe(), timeline, has_worker, is_served)
 
 
 def show_report(session: Session, report: Report, *, in_full: bool = False) -> None:
@@ -74,15 +79,17 @@ def show_report(session: Session, report: Report, *, in_full: bool = False) -> N
         )
         return
     output.line((run.workflow_id, "strong"), "  ", (run.status.value, run.status.value))
-    for label, text in _facts(run, has_worker=report.has_worker):
+    for label, text in _facts(report):
         output.line((f"  {label:<11}", "dim"), text)
-    output.line()
+    if report.timeline.entries:
+        output.line()
     for line in timeline_lines(report.timeline, in_full=in_full):
         output.line(*line)
     _show_questions(session, run)
 
 
-def _facts(run: RunDescription, *, has_worker: bool) -> Iterator[tuple[str, str]]:
+def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    run = report.run
     yield "workflow", run.workflow
     yield "run id", run.run_id
     yield "started", f"{show_instant(run.started_at or run.created_at)} by {run.actor}"
@@ -99,7 +106,11 @@ def _facts(run: RunDescription, *, has_worker: bool) -> Iterator[tuple[str, str]
     if run.attributes:
         yield "attributes", ", ".join(f"{name}={value}" for name, value in run.attributes.items())
     if run.worker:
-        yield "worker", run.worker if has_worker else f"{run.worker} (gone; it goes on with the next one)"
+        yield "worker", run.worker if report.has_worker else f"{run.worker} (gone; it goes on with the next one)"
+    elif not run.status.is_closed and not report.is_served:
+        yield "worker", "none that has this workflow is running"
+    if run.unread:
+        yield "unread", f"{', '.join(run.unread)} (the next worker that takes the run looks at it)"
     for child in run.children:
         yield "child", f"{child.workflow_id} ({child.workflow}): {child.status.value}"
 
@@ -140,8 +151,10 @@ def timeline_lines(timeline: Timeline, *, in_full: bool = False) -> Iterator[lis
 
 
 def is_telling(entry: TimelineEntry) -> bool:
-    """Whether an entry is worth a line: not a time limit that was not reached."""
-    return not (entry.kind is EntryKind.TIMER and entry.state is EntryState.CANCELLED)
+    """Whether an entry is worth a line: not a time limit that was not reached, nor a question's own, which stands with it."""
+    if entry.kind is not EntryKind.TIMER:
+        return True
+    return entry.state is not EntryState.CANCELLED and entry.name != "question"
 
 
 def entry_lines(entry: TimelineEntry, *, in_full: bool = False) -> Iterator[list[Cell]]:

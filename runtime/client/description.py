@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,10 @@ from pydantic_core import from_json
 
 from durable.duration import to_instant
 from durable.handle import RollbackStatus, RunStatus
-from durable.history import parse_detail
+from durable.history import EventKind, Fact, parse_detail
 from runtime.store.protocol import Store
 from runtime.store.row import AttemptOutcome, AttemptRow, QuestionRow, RunRow
+from runtime.store.rule import WORDS
 
 
 class RunSummary(BaseModel):
@@ -56,12 +58,14 @@ class RunDescription(RunSummary):
         questions: what people are asked now.
         children: the runs that it started.
         attempts: failed or lost attempts of steps that are still open, newest last.
+        unread: what was sent to it and no worker has looked at yet, in words: ``signal 'go'``, ``pause``.
     """
 
     attributes: dict[str, Any]
     questions: list[Question]
     children: list[RunSummary]
     attempts: list[Attempt]
+    unread: list[str]
 
 
 class Question(BaseModel):
@@ -143,19 +147,30 @@ def summary_fields(row: RunRow) -> dict[str, Any]:
 
 async def describe_run(store: Store, row: RunRow) -> RunDescription:
     """Everything about a run but its history."""
-    questions = await store.questions(row.workflow_id)
+    questions = [question for question in await store.questions(row.workflow_id) if question.run_id == row.run_id]
     attempts = await store.read_attempts(row.run_id)
+    facts = [item.fact for item in await store.read_inbox(row.run_id)]
     return RunDescription(
         **summary_fields(row),
         attributes=await store.read_attributes(row.run_id),
-        questions=[describe_question(question) for question in questions if question.run_id == row.run_id],
+        questions=[describe_question(question) for question in questions if not is_answered(question, facts)],
         children=[summarize(child) for child in await store.children(row.run_id)],
         attempts=[
             _describe_attempt(attempt)
             for attempt in attempts
             if attempt.command and not (row.status.is_closed and attempt.outcome is AttemptOutcome.STARTED)
         ],
+        unread=[_in_words(fact) for fact in facts if fact.kind in WORDS and fact.kind != EventKind.RUN_STARTED],
     )
+
+
+def is_answered(question: QuestionRow | Question, unread: Iterable[Fact]) -> bool:
+    """Whether an answer to a question is among the facts that its run has not taken yet."""
+    return any(fact.kind == EventKind.QUESTION_ANSWERED and fact.command == question.command for fact in unread)
+
+
+def _in_words(fact: Fact) -> str:
+    return WORDS[fact.kind] if fact.name is None else f"{WORDS[fact.kind]} {fact.name!r}"
 
 
 def describe_question(row: QuestionRow) -> Question:

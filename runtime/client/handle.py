@@ -17,13 +17,13 @@ from runtime.client.description import Question, RunDescription, describe_questi
 from runtime.client.intercepted import intercepted
 from runtime.client.message import signal_row
 from runtime.client.outcome import await_outcome
-from runtime.client.people import answer_question, decide
+from runtime.client.people import answer_question, decide, unanswered
 from runtime.client.publication import follow_stream, read_published
 from runtime.client.query import ask
 from runtime.client.rerun import check_rollback, retry_run
 from runtime.client.termination import terminate_run
 from runtime.client.update import request_update
-from runtime.client.waiting import in_time, moved
+from runtime.client.waiting import in_time, in_words, moved
 from runtime.store.row import InboxRow, LogRow, RunRow
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class RunHandle(Generic[R]):
         async def late() -> TimeoutError:
             status = await self.status()
             return ResultTimeoutError(
-                f"{self.workflow_id!r} has not ended within {timeout} (it is {status}); it goes on"
+                f"{self.workflow_id!r} has not ended within {in_words(timeout)} (it is {status}); it goes on"
             )
 
         run_id = self.run_id or (await self.row()).run_id
@@ -260,10 +260,11 @@ class RunHandle(Generic[R]):
     # -- people -------------------------------------------------------------------------------------------
 
     async def questions(self) -> list[Question]:
-        """What people are asked now."""
+        """What people are asked now; not what they have answered."""
         pinned = await self._pin()
         rows = await self._client.store.questions(self.workflow_id)
-        return [describe_question(row) for row in rows if pinned in (None, row.run_id)]
+        own = [row for row in rows if pinned in (None, row.run_id)]
+        return [describe_question(row) for row in await unanswered(self._client, own)]
 
     @intercepted("answer")
     async def answer(self, value: Any, *, by: str | None = None, key: str | None = None) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
 from durable.codec import value_codec
 from durable.errors import MessageRejectedError, QuestionNotFoundError
 from durable.history import EventKind, Fact
+from runtime.client.description import Question, is_answered
 from runtime.client.schema import check_schema
 from runtime.store.row import InboxRow, QuestionRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
+
+Q = TypeVar("Q", QuestionRow, Question)
 
 APPROVAL = "approval"
 
@@ -47,16 +51,21 @@ async def decide(
 
 async def _find(client: Client, workflow_id: str, run_id: str | None, key: str | None, kind: str | None) -> QuestionRow:
     rows = [row for row in await client.store.questions(workflow_id) if run_id in (None, row.run_id)]
-    answered = await _answered(client, rows)
-    if key is not None and any(row.key == key and (row.run_id, row.command) in answered for row in rows):
-        raise QuestionNotFoundError(
-            f"question {key!r} of {workflow_id!r} has its answer already; a worker will take it"
-        )
-    rows = [row for row in rows if (row.run_id, row.command) not in answered]
+    asked_rows, rows = rows, await unanswered(client, rows)
     wanted = [row for row in rows if (row.key == key if key is not None else kind in (None, row.kind))]
     if len(wanted) == 1:
         return wanted[0]
     await client.get(workflow_id, run_id).row()
+    done = [
+        row
+        for row in asked_rows
+        if row not in rows and (row.key == key if key is not None else kind in (None, row.kind))
+    ]
+    if not wanted and done:
+        names = ", ".join(repr(row.key) for row in done)
+        raise QuestionNotFoundError(
+            f"question {names} of {workflow_id!r} has its answer already; a worker will take it"
+        )
     asked = ", ".join(f"{row.key!r} ({row.kind})" for row in rows) or "none"
     if not wanted:
         what = f"no question {key!r}" if key is not None else f"no open {kind or 'question'}"
@@ -64,14 +73,13 @@ async def _find(client: Client, workflow_id: str, run_id: str | None, key: str |
     raise QuestionNotFoundError(f"{workflow_id!r} asks several questions: name one by its key (open: {asked})")
 
 
-async def _answered(client: Client, rows: list[QuestionRow]) -> set[tuple[str, int | None]]:
-    """Which of these questions have an answer that their run has not taken yet."""
-    return {
-        (run_id, message.fact.command)
-        for run_id in {row.run_id for row in rows}
-        for message in await client.store.read_inbox(run_id)
-        if message.fact.kind == EventKind.QUESTION_ANSWERED
+async def unanswered(client: Client, questions: Sequence[Q]) -> list[Q]:
+    """Those of these questions that have no answer yet which their run would only have to take."""
+    unread = {
+        run_id: [item.fact for item in await client.store.read_inbox(run_id)]
+        for run_id in {question.run_id for question in questions}
     }
+    return [question for question in questions if not is_answered(question, unread[question.run_id])]
 
 
 async def _deliver(client: Client, question: QuestionRow, value: Any, by: str | None) -> None:

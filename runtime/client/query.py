@@ -12,7 +12,7 @@ from durable.messages import Query
 from runtime.client.message import check_message, encode_message
 from runtime.client.presence import how_to_serve, is_served
 from runtime.client.reply import rebuild_reply
-from runtime.client.waiting import in_time
+from runtime.client.waiting import in_time, in_words
 from runtime.identifier import new_run_id
 from runtime.store.row import QueryRow, RunRow
 
@@ -35,7 +35,7 @@ async def ask(client: Client, row: RunRow, query: Query[Any] | str, value: Any, 
     async def late() -> TimeoutError:
         if await is_served(client, row.workflow):
             return QueryTimeoutError(
-                f"no answer to query {name!r} of {row.workflow_id!r} within {timeout}, although a worker that has workflow "
+                f"no answer to query {name!r} of {row.workflow_id!r} within {in_words(timeout)}, although a worker that has workflow "
                 f"{row.workflow!r} is running: it is busy, or the run has not had its first turn"
             )
         return QueryTimeoutError(

@@ -28,7 +28,8 @@ async def terminate_run(client: Client, row: RunRow, reason: str, replacement: N
         if row.status.is_closed:
             raise RunClosedError(f"{row.workflow_id!r} has ended already: it is {row.status}", status=row.status)
         history = await store.read_history(row.run_id)
-        turn = _termination(row, history, reason, client.actor, client.clock.now_us(), replacement)
+        inbox = await store.read_inbox(row.run_id) if not history else ()
+        turn = _termination(row, history, inbox, reason, client.actor, client.clock.now_us(), replacement)
         outcome = await commit_one(client, turn)
         if outcome is None:
             return
@@ -41,11 +42,25 @@ async def terminate_run(client: Client, row: RunRow, reason: str, replacement: N
 
 
 def _termination(
-    row: RunRow, history: Sequence[Event], reason: str, actor: str, now_us: int, replacement: NewRun | None
+    row: RunRow,
+    history: Sequence[Event],
+    inbox: Sequence[InboxRow],
+    reason: str,
+    actor: str,
+    now_us: int,
+    replacement: NewRun | None,
 ) -> Turn:
+    """The turn that ends a run.
+
+    Args:
+        inbox: of a run without history: its start becomes history, so that its input is known to those who look, and to a retry.
+    """
     recorder = Recorder(history[-1] if history else None)
     recorder.begin_batch(now_us)
-    event = recorder.append(EventKind.RUN_TERMINATED, actor, None, None, write_detail(reason=reason))
+    starts = [item.fact for item in inbox if item.fact.kind == EventKind.RUN_STARTED]
+    events = [recorder.append(fact.kind, fact.actor, None, None, fact.detail, fact.payload) for fact in starts]
+    history = history or list(events)
+    events.append(recorder.append(EventKind.RUN_TERMINATED, actor, None, None, write_detail(reason=reason)))
     children = [e.command for e in history if e.kind == EventKind.CHILD_STARTED and e.command is not None]
     parent = history[0].details.get("parent_workflow_id") if history else None
     report: list[InboxRow] = []
@@ -56,7 +71,7 @@ def _termination(
     rollback = RollbackStatus.FAILED if row.rollback is RollbackStatus.RUNNING else row.rollback
     change = RunChange(RunStatus.TERMINATED, rollback, reason=reason or None, release=True, closed_at_us=now_us)
     return Turn(
-        row.run_id, row.workflow_id, row.seq, None, [event], change, inbox=report, close_children=children, fence=True,
+        row.run_id, row.workflow_id, row.seq, None, events, change, inbox=report, close_children=children, fence=True,
         new_runs=[replacement] if replacement is not None else (),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from durable.messages import Update
 from runtime.client.message import update_row
 from runtime.client.presence import how_to_serve, is_served
 from runtime.client.reply import rebuild_reply
-from runtime.client.waiting import closed, in_time
+from runtime.client.waiting import closed, in_time, in_words
 from runtime.identifier import new_run_id
 from runtime.store.row import RunRow, UpdateRow
 
@@ -42,7 +42,9 @@ async def request_update(
     async def late() -> TimeoutError:
         why = "" if await is_served(client, target.workflow) else f": {how_to_serve(client, target.workflow)}"
         return UpdateTimeoutError(
-            f"update {pending.name!r} is not done within {timeout}; it is not lost{why}", update_id=chosen
+            f"update {pending.name!r} is not done within {in_words(timeout)}; it is not lost, and sent again with the update id "
+            f"{chosen!r} it is not done twice{why}",
+            update_id=chosen,
         )
 
     done = await in_time(_until_done(client, target.run_id, pending), timeout, late)

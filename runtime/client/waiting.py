@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from durable.duration import MICROSECONDS, Duration, to_us
+from durable.duration import MICROSECONDS, Duration, format_duration, to_us
 from runtime.store.protocol import Store
 from runtime.store.row import Change, Ending
 
@@ -81,6 +81,11 @@ async def in_time(waiting: Awaitable[T], timeout: Duration | None, late: Callabl
         if not limit.expired():
             raise
     raise await late()
+
+
+def in_words(timeout: Duration | None) -> str:
+    """A time limit for people."""
+    return "" if timeout is None else format_duration(to_us(timeout, "timeout"))
 
 
 def closed(change: Change, run_id: str) -> bool:

@@ -75,6 +75,8 @@ class QueryAnswerer:
     async def _ask(self, row: RunRow | None, query: QueryRow) -> str:
         if row is None:
             raise QueryFailedError("the run was purged")
+        if row.status.is_closed and row.started_at_us is None:
+            raise QueryFailedError("the run ended before its first turn, so that its code knows nothing of it")
         engine = self._engine
         held = engine.held.get(row.run_id)
         if (

@@ -140,3 +140,71 @@ def test_value_that_cannot_be_recorded_is_named_with_its_owner(
     assert words in ran.err
     assert "durable/codec" not in ran.err
     assert words in cli("show", "p1").out
+
+
+# -- what waits for a worker ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["start", "app.py:waits", "--id", "w2"], "durable run TARGET --id w2"),
+        (["signal", "w1", "go", "1"], "durable run TARGET --id w1"),
+        (["pause", "w1"], "durable run TARGET --id w1"),
+        (["cancel", "w1"], "durable run TARGET --id w1"),
+        (["approve", "d1"], "durable run TARGET --id d1"),
+    ],
+)
+def test_what_needs_a_worker_says_so_where_none_is(cli: Cli, args: list[str], told: str) -> None:
+    cli("start", "app.py:waits", "--id", "w1")
+    cli("run", "app.py:deploy", "--id", "d1", "-i", "version=v1")
+    ran = cli(*args)
+    assert ran.code == 0
+    assert "is running; it goes on with: durable worker TARGET" in ran.err
+    assert told in ran.err
+    assert cli(*args[:2], "--id", "w3", "--json").err == "" if args[0] == "start" else True
+
+
+@pytest.mark.usefixtures("app")
+def test_show_tells_what_no_worker_has_looked_at(cli: Cli) -> None:
+    cli("start", "app.py:waits", "--id", "w1")
+    cli("signal", "w1", "go", "1")
+    cli("pause", "w1")
+    out = cli("show", "w1").out
+    assert "unread     signal 'go', pause (the next worker that takes the run looks at it)" in out
+    assert "worker     none that has this workflow is running" in out
+    assert cli("show", "w1", "--json").data["run"]["unread"] == ["signal 'go'", "pause"]
+
+
+@pytest.mark.usefixtures("app")
+def test_answered_question_is_not_asked_again(cli: Cli) -> None:
+    cli("run", "app.py:deploy", "--id", "d1", "-i", "version=v1")
+    assert "durable approve d1" in cli("show", "d1").out
+    cli("approve", "d1")
+    assert "durable approve d1" not in cli("show", "d1").out
+    assert cli("inbox", "--json").data["questions"] == []
+    for args in (["approve", "d1"], ["reject", "d1", "--key", "go"]):
+        ran = cli(*args)
+        assert ran.code == 3
+        assert "question 'go' of 'd1' has its answer already" in ran.err
+
+
+@pytest.mark.usefixtures("app")
+def test_signal_that_is_not_published_may_be_a_slip(cli: Cli) -> None:
+    cli("run", "app.py:hello")  # it publishes what its file has
+    cli("start", "app.py:waits", "--id", "w1")
+    ran = cli("signal", "w1", "og", "1")
+    assert ran.code == 0
+    assert "publishes no signal 'og' (published: go)" in ran.err
+    assert "publishes no" not in cli("signal", "w1", "go", "1").err
+
+
+@pytest.mark.usefixtures("app")
+def test_run_that_was_terminated_before_its_first_turn_keeps_its_input(cli: Cli) -> None:
+    cli("start", "app.py:hello", "--id", "h1", "-i", "name=Ada")
+    assert cli("terminate", "h1", "--reason", "wait").code == 0
+    assert '▶ run started {"name":"Ada"}' in cli("show", "h1").out
+    assert cli("history", "h1", "--verify").code == 0
+    assert cli("retry", "h1").code == 0
+    assert cli("run", "app.py:hello", "--id", "h1").out.splitlines()[-1] == "Hello, Ada!"

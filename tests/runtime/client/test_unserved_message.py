@@ -103,7 +103,7 @@ async def test_who_waited_in_vain_hears_how_to_start_a_worker(client: Client) ->
         QueryTimeoutError, match=r"no worker that has workflow 'counter' is running.*durable worker TARGET"
     ):
         await client.get("open").query(total, timeout=0.01)
-    with pytest.raises(UpdateTimeoutError, match=r"not lost: no worker .*durable worker TARGET"):
+    with pytest.raises(UpdateTimeoutError, match=r"not done twice: no worker .*durable worker TARGET"):
         await client.get("open").update(add, 1, timeout=0.01)
 
 
