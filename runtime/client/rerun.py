@@ -97,7 +97,8 @@ def check_rollback(row: RunRow) -> None:
         )
     if row.rollback is not RollbackStatus.FAILED:
         raise RunNotRetriableError(
-            f"the rollback of {row.workflow_id!r} is {row.rollback}; only a rollback that failed can be resumed"
+            f"{row.workflow_id!r} has nothing to go on with (its rollback: {row.rollback}); only a rollback that failed can "
+            "be resumed"
         )
 
 

@@ -208,3 +208,27 @@ def test_run_that_was_terminated_before_its_first_turn_keeps_its_input(cli: Cli)
     assert cli("history", "h1", "--verify").code == 0
     assert cli("retry", "h1").code == 0
     assert cli("run", "app.py:hello", "--id", "h1").out.splitlines()[-1] == "Hello, Ada!"
+
+
+def test_step_whose_process_dies_is_told_in_a_line(cli: Cli, write: Write) -> None:
+    write(
+        "dies.py",
+        """
+        import os
+
+        from durable import Context, step, workflow
+
+        @step(isolation="process")
+        def dies() -> None:
+            os._exit(3)
+
+        @workflow
+        async def doomed(ctx: Context) -> None:
+            await ctx.step(dies)
+        """,
+    )
+    ran = cli("run", "dies.py", "--id", "d1", "--log-level", "error")
+    assert ran.code == 1
+    assert "StepError: the process of step 'dies' died before the step returned: it was killed" in ran.err
+    assert "anyio" not in ran.err
+    assert "anyio" not in cli("show", "d1").out
