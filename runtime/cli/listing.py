@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable.duration import to_instant
+from durable.handle import RunStatus
 from durable.history import Event, verify_chain
 from runtime.cli.moment import show_instant
 from runtime.cli.output import Cell, shorten
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from runtime.client.description import Question, RunSummary
     from runtime.client.handle import RunHandle
     from runtime.client.timeline import Opener
-    from runtime.store.row import LogRow
+    from runtime.store.row import LogRow, WorkerRow
 
 
 def nothing(session: Session, what: str) -> None:
@@ -36,12 +37,12 @@ class Page:
 
     Attributes:
         count: how many match in all.
-        workers: ids of the workers that are alive.
+        workers: those that are alive.
     """
 
     runs: Sequence[RunSummary] = ()
     count: int = 0
-    workers: Collection[str] = ()
+    workers: Sequence[WorkerRow] = ()
 
 
 def show_runs(session: Session, page: Page, *, is_filtered: bool) -> None:
@@ -70,8 +71,10 @@ def _status(run: RunSummary) -> Cell:
 
 
 def _about(run: RunSummary, page: Page) -> str:
-    if run.worker is not None and run.worker not in page.workers:
+    if run.worker is not None and all(run.worker != worker.worker_id for worker in page.workers):
         return "its worker is gone; it goes on with the next one that serves it"
+    if run.status is RunStatus.PENDING and all(run.workflow not in worker.workflows for worker in page.workers):
+        return "no worker that has its workflow is running"
     return shorten(run.reason or (f"waits for {run.waiting_for}" if run.waiting_for else ""), 100)
 
 

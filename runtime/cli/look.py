@@ -53,7 +53,7 @@ def list_runs(
     async def work(client: Client) -> Page:
         runs = [summary async for summary in client.list(**conditions, limit=limit)]
         count = len(runs) if len(runs) < limit else await client.count(**conditions)
-        return Page(runs, count, {worker.worker_id for worker in await client.store.workers()})
+        return Page(runs, count, await client.store.workers())
 
     show_runs(session, session.run(work) or Page(), is_filtered=flags.is_given)
 

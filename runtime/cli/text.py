@@ -15,9 +15,15 @@ def json_text(value: Any, indent: int | None = None) -> str:
     JSON has no NaN and no infinity: they become the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Bytes become
     base64, what JSON does not know its ``str()``.
     """
-    from pydantic_core import to_json
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-    return to_json(value, indent=indent, inf_nan_mode="strings", bytes_mode="base64", fallback=str).decode()
+    try:
+        return to_json(value, indent=indent, inf_nan_mode="strings", bytes_mode="base64", fallback=str).decode()
+    except PydanticSerializationError:  # half a character, as in an argument that is no UTF-8
+        import json
+
+        plain = to_jsonable_python(value, inf_nan_mode="strings", bytes_mode="base64", fallback=str)
+        return json.dumps(plain, indent=indent)
 
 
 def visible(text: str) -> str:

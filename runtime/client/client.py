@@ -12,7 +12,14 @@ from pydantic_core import from_json
 
 from durable.codec import INLINE, Envelope, PayloadCodec, record_exception, value_codec
 from durable.duration import Duration, instant_us, to_us
-from durable.errors import DefinitionError, RunClosedError, RunExistsError
+from durable.errors import (
+    DefinitionError,
+    EncodeError,
+    MessageRejectedError,
+    RunClosedError,
+    RunExistsError,
+    UnknownMessageError,
+)
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor
@@ -150,10 +157,20 @@ class Client:
         self, what: Startable, args: tuple[Any, ...], kwargs: dict[str, Any], with_signal: WithSignal | None
     ) -> Start:
         name = what if isinstance(what, str) else what.name if isinstance(what, WorkflowReference) else None
-        return prepare_start(
-            what, args, kwargs, envelope=self.envelope, published=await self.published(name) if name else {},
-            actor=self.actor, now_us=self.clock.now_us(), with_signal=with_signal,
-        )  # fmt: skip
+
+        def prepare(published: Mapping[str, Any]) -> Start:
+            return prepare_start(
+                what, args, kwargs, envelope=self.envelope, published=published, actor=self.actor,
+                now_us=self.clock.now_us(), with_signal=with_signal,
+            )  # fmt: skip
+
+        if not name:
+            return prepare({})
+        try:
+            return prepare(await self.published(name))
+        except (EncodeError, UnknownMessageError, MessageRejectedError):
+            self._published.pop(name, None)  # a worker with newer code may have published anew
+            return prepare(await self.published(name))
 
     async def _replace(self, start: Start) -> RunHandle[Any]:
         new = start.new
@@ -188,7 +205,12 @@ class Client:
         if not isinstance(message, str):
             return
         row = await self.store.get_run(workflow_id)
-        if row is not None:
+        if row is None:
+            return
+        try:
+            check_message(await self.published(row.workflow), workflow_id, kind, message, value)
+        except (UnknownMessageError, MessageRejectedError):
+            self._published.pop(row.workflow, None)  # a worker with newer code may have published anew
             check_message(await self.published(row.workflow), workflow_id, kind, message, value)
 
     # -- finding ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from durable.codec import value_codec
 from durable.duration import Duration, to_us
 from durable.errors import QueryFailedError, QueryTimeoutError, RunClosedError, UnknownMessageError
 from durable.messages import Query
-from runtime.client.message import check_message, encode_message
+from runtime.client.message import encode_message
 from runtime.client.presence import how_to_serve, is_served
 from runtime.client.reply import rebuild_reply
 from runtime.client.waiting import in_time, in_words
@@ -54,9 +54,8 @@ async def _check(client: Client, row: RunRow, query: Query[Any] | str, name: str
 
     A worker that has the workflow answers also for runs that have ended, and knows handlers that were not published.
     """
-    published = await client.published(row.workflow)
-    check_message(published, row.workflow_id, "query", query, value)
-    messages = published.get("messages", {})
+    await client.check_message(row.workflow_id, "query", query, value)
+    messages = (await client.published(row.workflow)).get("messages", {})
     is_unknown = bool(messages) and name not in messages
     if not (is_unknown or row.status.is_closed) or await is_served(client, row.workflow):
         return

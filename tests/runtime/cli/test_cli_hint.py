@@ -174,6 +174,7 @@ def test_show_tells_what_no_worker_has_looked_at(cli: Cli) -> None:
     out = cli("show", "w1").out
     assert "unread     signal 'go', pause (the next worker that takes the run looks at it)" in out
     assert "worker     none that has this workflow is running" in out
+    assert "no worker that has its workflow is running" in cli("list").out
     assert cli("show", "w1", "--json").data["run"]["unread"] == ["signal 'go'", "pause"]
 
 

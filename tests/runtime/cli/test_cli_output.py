@@ -88,6 +88,13 @@ def test_error_with_numbers_that_json_lacks_is_json(cli: Cli, app: Path) -> None
     assert strict(json_text({"error": {"data": {"value": float("nan")}}}))["error"]["data"] == {"value": "NaN"}
 
 
+def test_error_about_half_a_character_is_json(cli: Cli, app: Path) -> None:
+    cli("start", "app.py:waits", "--id", "w1")
+    ran = cli("show", "\udcff", "--json")
+    assert ran.code == 3
+    assert "no run" in strict(ran.err)["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -11,6 +11,7 @@ import pytest
 
 from durable import Context, Query, Signal, Update, workflow
 from durable.errors import (
+    EncodeError,
     MessageRejectedError,
     QueryTimeoutError,
     RunClosedError,
@@ -118,3 +119,19 @@ async def test_worker_that_comes_later_still_answers(client: Client, url: str) -
     asking = asyncio.create_task(client.get("open").query(total, timeout=60))
     async with Runtime(url, workflows=[counter]):
         assert await asking == 7
+
+
+async def test_client_that_is_older_than_the_worker_checks_against_what_it_published_last(
+    client: Client, url: str
+) -> None:
+    with pytest.raises(UnknownMessageError, match="an update"):
+        await client.get("open").signal("add", 1)
+    with pytest.raises(EncodeError, match="takes 0 arguments"):
+        await client.start("counter", 1)
+
+    @workflow(name="counter", messages=[Signal("add", int)])
+    async def newer(ctx: Context, start: int) -> None: ...
+
+    async with Runtime(url, workflows=[newer], queues=["elsewhere"]):
+        await client.get("open").signal("add", 1)
+        await client.start("counter", 1)
