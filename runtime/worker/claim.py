@@ -150,9 +150,12 @@ class Claims:
             else:
                 engine.loader.refresh_soon(held)
             return
-        row = await engine.store.get_run_by_id(run_id)
-        if row is not None and row.owner == engine.worker_id:
-            self._admit(Claimed(row, await engine.store.read_inbox(run_id)))
+        try:
+            row = await engine.store.get_run_by_id(run_id)
+            if row is not None and row.owner == engine.worker_id:
+                self._admit(Claimed(row, await engine.store.read_inbox(run_id)))
+        except StoreUnavailableError:  # it is ours, and no other claim will name it
+            engine.later(engine.options.retry_delay_us, lambda: self.look_after(run_id))
 
     def look_after(self, run_id: str) -> None:
         """A commit conflicted: if the store says that the run is still ours, take it up again as it is there."""

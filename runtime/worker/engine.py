@@ -493,7 +493,8 @@ class Engine:
                 log.warning("a heartbeat of step %s is lost: %s", execution.command.name, error.message)
                 break
         execution.is_beating = False
-        if not is_wanted and execution.runner is not None:
+        is_running = execution.held.executions.get(number) is execution  # else it ended, or went to another worker
+        if not is_wanted and is_running and execution.runner is not None:
             execution.runner.cancel(execution)
 
     def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:

@@ -52,6 +52,7 @@ class QueryAnswerer:
                     return
         except StoreUnavailableError as error:
             log.warning("the store is not available, queries wait: %s", error.message)
+            engine.later(engine.options.retry_delay_us, self.poll)
         finally:
             self._task = None
 

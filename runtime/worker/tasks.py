@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -50,6 +51,7 @@ class TaskServer:
             self, engine.clock, engine.envelope, options.steps, options.default_retry, options.interceptors
         )
         self._tasks: dict[tuple[str, int], tuple[TaskRow, Execution]] = {}
+        self._claimed: deque[TaskRow] = deque()  # and not begun yet: the store may fail in between
         self._looking: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._again = False
@@ -85,6 +87,7 @@ class TaskServer:
         for _, execution in list(self._tasks.values()):
             self._runner.drop(execution)
         self._tasks.clear()
+        self._claimed.clear()
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more tasks, let those in flight finish for a while."""
@@ -103,10 +106,13 @@ class TaskServer:
                 self._again = False
                 room = min(BATCH, engine.options.steps.concurrent - len(self._tasks))
                 tasks: list[TaskRow] = []
-                if room > 0 and engine.may_start():
-                    tasks = await engine.store.claim_tasks(engine.worker_id, queues, steps, room, engine.clock.now_us())
-                    for task in tasks:
-                        await self._begin(task)
+                if room > 0 and engine.may_start() and not self._claimed:
+                    owner = engine.worker_id
+                    tasks = await engine.store.claim_tasks(owner, queues, steps, room, engine.clock.now_us())
+                    if owner == engine.worker_id:  # else they are lost with the lease that they were claimed under
+                        self._claimed += tasks
+                while self._claimed:
+                    await self._begin(self._claimed[0])
                 if self._tasks:
                     await self._cancel_unwanted()
                 if not tasks and not self._again:
@@ -128,18 +134,21 @@ class TaskServer:
     async def _begin(self, task: TaskRow) -> None:
         engine = self._engine
         row = await engine.store.get_run_by_id(task.run_id)
-        if row is None:
+        rows = await engine.store.read_attempts(task.run_id, task.command)
+        beat = await engine.store.read_heartbeat(task.run_id, task.command)
+        if not self._claimed:  # given up meanwhile
+            return
+        self._claimed.popleft()
+        if row is None:  # purged
             return
         definition: StepDefinition[..., object] = engine.registry.steps[task.step]
         held = HeldRun(row, row.seq, row.epoch)
-        rows = await engine.store.read_attempts(task.run_id, task.command)
         first_at_us = rows[0].started_at_us if rows else engine.clock.now_us()
         command = ScheduleStep(task.command, definition, task.input, None, task.idempotency_key, first_at_us)
         last = rows[-1] if rows else None
         started_at_us = last.started_at_us if last is not None else first_at_us
         execution = Execution(held, command, policy_of(command, engine.options.default_retry), started_at_us)
         execution.attempt, execution.losses = task.attempt, task.losses
-        beat = await engine.store.read_heartbeat(task.run_id, task.command)
         execution.heartbeat = newest_heartbeat(rows, beat)
         self._tasks[task.run_id, task.command] = (task, execution)
         error = self._doubt(task, definition)

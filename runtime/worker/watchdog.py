@@ -33,7 +33,8 @@ times, and then reported. The constructor of the exception tells that it was rai
 
 **What is not the drain's fault.** Where this thread itself wakes up too late, either the drain held the GIL,
 and then its thread has used processor time, or something else is to blame: another thread, a stopped process,
-a suspended machine. In that case the time is forgiven.
+a suspended machine. In that case the time is forgiven. So is the time for which the thread could have run, but
+the system gave no processor to it, as far as the system tells.
 
 However a drain ends once it was found, its run is blocked: ``run`` raises ``BlockedLoopError`` with the line.
 """
@@ -47,7 +48,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -138,8 +139,8 @@ class Watchdog:
             return
         self._interrupter = _Interrupter(threading.get_ident(), self._count_raised)
         self._stopping.clear()
-        clock = _processor_clock(threading.get_ident())
-        self._thread = threading.Thread(target=self._watch, args=(clock,), name="durable-watchdog", daemon=True)
+        clocks = _processor_clock(threading.get_ident()), _delay_clock(threading.get_native_id())
+        self._thread = threading.Thread(target=self._watch, args=clocks, name="durable-watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -200,19 +201,23 @@ class Watchdog:
 
     # -- the watchdog's thread
 
-    def _watch(self, processor_clock: Callable[[], float]) -> None:
+    def _watch(self, processor_clock: Callable[[], float], delay_clock: Callable[[], float]) -> None:
         pause = self._interval
-        looked_at, used_before = monotonic(), processor_clock()
+        looked_at, used_before, delayed_before = monotonic(), processor_clock(), delay_clock()
         while not self._stopping.wait(pause):
             try:
                 now, used = monotonic(), processor_clock()
+                # To ask the system is to give the GIL away, and a call that held it would be over before it is found.
+                has_worked = used - used_before > self.limit_seconds
+                delayed = delayed_before if has_worked else delay_clock()
             except OSError:  # the watched thread is gone
                 return
             late = now - looked_at - pause
             is_guilty = used - used_before >= late * _SHARE_OF_THE_GUILTY
             self._has_run = used != used_before
-            looked_at, used_before = now, used
-            self._look(now, 0.0 if is_guilty else late)
+            forgiven = max(delayed - delayed_before, 0.0 if is_guilty else late)
+            looked_at, used_before, delayed_before = now, used, delayed
+            self._look(now, forgiven)
             is_hunting = self._case is not None and self._case.looks > 0
             pause = self._interval / _LOOKS_PER_LIMIT if is_hunting else self._interval
         if self._case is not None:
@@ -354,6 +359,14 @@ def _processor_clock(thread_id: int) -> Callable[[], float]:
         return time.process_time
     clock_id = clock_id_of(thread_id)
     return lambda: time.clock_gettime(clock_id)
+
+
+def _delay_clock(native_id: int) -> Callable[[], float]:
+    """Return a clock of the time for which a thread could have run and had no processor; it stands where the system has none."""
+    path = Path(f"/proc/self/task/{native_id}/schedstat")  # nanoseconds on a processor, and waiting for one
+    if not path.exists():
+        return lambda: 0.0
+    return lambda: int(path.read_bytes().split()[1]) / 1e9
 
 
 def _where(frame: FrameType) -> str:

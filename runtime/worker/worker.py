@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from durable.codec import INLINE, Envelope, PayloadCodec
-from durable.errors import StoreUnavailableError
+from durable.errors import StoreError
 from durable.interceptor import Interceptor
 from durable.registry import Registry
 from durable.retry import RetryPolicy
@@ -161,7 +161,7 @@ class Worker:
                 if await self.store.take_over(self._clock.now_us()):
                     engine.claims.poll()
                 await engine.claims.check()
-            except StoreUnavailableError as error:
+            except StoreError as error:  # also where there is no room for a sign of life
                 log.warning("the store is not available, trying again: %s", error.message)
             await asyncio.sleep(interval)
 

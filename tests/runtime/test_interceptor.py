@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from durable import Context, Signal, step, workflow
 from durable.attempt import StepInfo
-from durable.interceptor import ClientCall, Interceptor, Proceed
+from durable.errors import RunFailedError
+from durable.interceptor import ClientCall, Interceptor, Proceed, RunFailure
 from runtime import Client, Runtime
 
 pytestmark = pytest.mark.anyio
@@ -104,3 +106,53 @@ async def test_an_interceptor_may_raise_or_answer_instead(tmp_path):
         async with Client(url) as client:  # has interceptors of its own: none
             await client.get("x").signal(go, 21)
         assert await run.result(timeout=30) == -1
+
+
+@workflow
+async def fails(ctx: Context) -> None:
+    raise ValueError("broken")
+
+
+@workflow
+async def gets_stuck(ctx: Context) -> None:
+    raise MemoryError
+
+
+class Alarm(Interceptor):
+    """Rings, and may break over it."""
+
+    def __init__(self, rings: list[RunFailure], enough: anyio.Event, *, breaks: bool) -> None:
+        self.rings = rings
+        self.enough = enough
+        self.breaks = breaks
+
+    async def on_failed(self, failure: RunFailure) -> None:
+        self.rings.append(failure)
+        if len(self.rings) == 4:
+            self.enough.set()
+        if self.breaks:
+            raise ConnectionError("nobody answers the pager")
+
+
+async def test_failed_and_stuck_runs_ring_and_a_broken_alarm_keeps_no_other_from_ringing(tmp_path, caplog):
+    rings: list[RunFailure] = []
+    enough = anyio.Event()
+    alarms = [Alarm(rings, enough, breaks=True), Alarm(rings, enough, breaks=False)]
+    async with Runtime(
+        f"sqlite:///{tmp_path / 'd.db'}", workflows=[fails, gets_stuck, doubles], interceptors=alarms
+    ) as rt:
+        run = await rt.start(fails.options(id="x"))
+        with pytest.raises(RunFailedError):
+            await run.result(timeout=30)
+        await rt.start(gets_stuck.options(id="y"))
+        with anyio.fail_after(30):
+            await enough.wait()
+        well = await rt.start(doubles)
+        await well.signal(go, 21)
+        assert await well.result(timeout=30) == 42
+    assert [(ring.workflow_id, ring.workflow, ring.status) for ring in rings] == [
+        ("x", "fails", "failed"), ("x", "fails", "failed"), ("y", "gets_stuck", "stuck"), ("y", "gets_stuck", "stuck"),
+    ]  # fmt: skip
+    assert "broken" in rings[0].reason
+    assert (rings[0].run_id, rings[0].rollback) == (run.run_id, "none")
+    assert caplog.text.count("an interceptor's on_failed raised for run") == 2

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -11,7 +13,7 @@ import pytest
 
 from durable.errors import BlockedLoopError
 from durable.kernel.loop import KernelLoop
-from runtime.worker.watchdog import BlockedLoopInterrupt, Watchdog
+from runtime.worker.watchdog import BlockedLoopInterrupt, Watchdog, _delay_clock
 
 LIMIT = 0.02
 
@@ -269,6 +271,35 @@ def test_watchdog_forgives_the_time_in_which_another_thread_held_the_interpreter
     watchdog.stop()
     thread.join()
     assert not reports
+
+
+def test_watchdog_forgives_the_time_in_which_the_thread_got_no_processor(monkeypatch, reports):
+    monkeypatch.setattr("runtime.worker.watchdog._delay_clock", lambda thread: time.monotonic)
+    dog = Watchdog(LIMIT, lambda *report: reports.append(report))
+    dog.start()
+    dog.run("innocent", time.sleep, LIMIT * 10)
+    dog.stop()
+    assert reports == []
+
+
+def test_delay_of_a_thread_grows_while_others_have_its_processor():
+    clock = _delay_clock(threading.get_native_id())
+    if not Path("/proc/self/schedstat").exists():
+        assert clock() == 0.0
+        return
+    allowed = os.sched_getaffinity(0)
+    code = "print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as rival:
+        try:
+            rival.stdout.readline()
+            os.sched_setaffinity(0, {min(allowed)})
+            os.sched_setaffinity(rival.pid, {min(allowed)})
+            before = clock()
+            while clock() == before:
+                pass
+        finally:
+            rival.kill()
+            os.sched_setaffinity(0, allowed)
 
 
 def test_interrupt_that_is_sent_too_late_is_taken_back(watchdog):
