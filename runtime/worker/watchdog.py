@@ -48,13 +48,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from durable.errors import BlockedLoopError, DeterminismError
 from durable.kernel.location import Owner, owner_of, place_of
+from runtime.worker.delay import DelayClock
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -139,7 +140,7 @@ class Watchdog:
             return
         self._interrupter = _Interrupter(threading.get_ident(), self._count_raised)
         self._stopping.clear()
-        clocks = _processor_clock(threading.get_ident()), _delay_clock(threading.get_native_id())
+        clocks = _processor_clock(threading.get_ident()), DelayClock(threading.get_native_id())
         self._thread = threading.Thread(target=self._watch, args=clocks, name="durable-watchdog", daemon=True)
         self._thread.start()
 
@@ -206,10 +207,7 @@ class Watchdog:
         looked_at, used_before, delayed_before = monotonic(), processor_clock(), delay_clock()
         while not self._stopping.wait(pause):
             try:
-                now, used = monotonic(), processor_clock()
-                # To ask the system is to give the GIL away, and a call that held it would be over before it is found.
-                has_worked = used - used_before > self.limit_seconds
-                delayed = delayed_before if has_worked else delay_clock()
+                now, used, delayed = monotonic(), processor_clock(), delay_clock()
             except OSError:  # the watched thread is gone
                 return
             late = now - looked_at - pause
@@ -359,14 +357,6 @@ def _processor_clock(thread_id: int) -> Callable[[], float]:
         return time.process_time
     clock_id = clock_id_of(thread_id)
     return lambda: time.clock_gettime(clock_id)
-
-
-def _delay_clock(native_id: int) -> Callable[[], float]:
-    """Return a clock of the time for which a thread could have run and had no processor; it stands where the system has none."""
-    path = Path(f"/proc/self/task/{native_id}/schedstat")  # nanoseconds on a processor, and waiting for one
-    if not path.exists():
-        return lambda: 0.0
-    return lambda: int(path.read_bytes().split()[1]) / 1e9
 
 
 def _where(frame: FrameType) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 from durable.errors import BlockedLoopError
 from durable.kernel.loop import KernelLoop
-from runtime.worker.watchdog import BlockedLoopInterrupt, Watchdog, _delay_clock
+from runtime.worker.delay import DelayClock
+from runtime.worker.watchdog import BlockedLoopInterrupt, Watchdog
 
 LIMIT = 0.02
 
@@ -274,7 +275,7 @@ def test_watchdog_forgives_the_time_in_which_another_thread_held_the_interpreter
 
 
 def test_watchdog_forgives_the_time_in_which_the_thread_got_no_processor(monkeypatch, reports):
-    monkeypatch.setattr("runtime.worker.watchdog._delay_clock", lambda thread: time.monotonic)
+    monkeypatch.setattr("runtime.worker.watchdog.DelayClock", lambda thread: time.monotonic)
     dog = Watchdog(LIMIT, lambda *report: reports.append(report))
     dog.start()
     dog.run("innocent", time.sleep, LIMIT * 10)
@@ -283,7 +284,7 @@ def test_watchdog_forgives_the_time_in_which_the_thread_got_no_processor(monkeyp
 
 
 def test_delay_of_a_thread_grows_while_others_have_its_processor():
-    clock = _delay_clock(threading.get_native_id())
+    clock = DelayClock(threading.get_native_id())
     if not Path("/proc/self/schedstat").exists():
         assert clock() == 0.0
         return
