@@ -44,3 +44,18 @@ def test_what_code_reads_of_a_cancelled_scope_is_the_same_after_a_replay() -> No
     world.turn([], 2 * SECOND)
     assert "Cancelled via cancel scope" in str(world.trace)
     world.close()
+
+
+def test_run_whose_rollback_is_ordered_again_is_over_when_that_one_is() -> None:
+    world = World(["sequence", ["compensate", 0], ["step", 0]], 0, None)
+    for _ in range(2):  # the step, then its compensation
+        world.turn([Fact(EventKind.STEP_FAILED, next(iter(world.kept.open)), "work", None, failure(1))])
+    assert (world.is_closed, world.kept.rollback) == (True, RollbackStatus.FAILED)
+    world.turn([Fact(EventKind.ROLLBACK_REQUESTED)])
+    assert (world.is_closed, world.kept.rollback) == (True, RollbackStatus.RUNNING)
+    world.settle()
+    assert world.kept.rollback is RollbackStatus.COMPLETED
+    ended = len(world.history)
+    world.turn(world.possible_facts(), 3600 * SECOND)
+    assert len(world.history) == ended
+    world.close()
