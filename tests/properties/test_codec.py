@@ -193,7 +193,7 @@ def has_homonyms(annotation: Any) -> bool:
     return "Union" in str(annotation)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_value_that_fits_comes_back_the_same(data: st.DataObject) -> None:
     one = data.draw(typed)
@@ -209,7 +209,7 @@ def test_value_that_fits_comes_back_the_same(data: st.DataObject) -> None:
     assert codec.encode(received) == text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_value_that_does_not_fit_is_refused_or_comes_back_the_same(data: st.DataObject) -> None:
     one, other = data.draw(typed), data.draw(typed)
@@ -222,7 +222,7 @@ def test_value_that_does_not_fit_is_refused_or_comes_back_the_same(data: st.Data
     assert same(value, codec.decode(text))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(told, told, st.data())
 def test_member_of_a_union_comes_back_the_same(one: Typed, other: Typed, data: st.DataObject) -> None:
     codec = value_codec(Union[one.annotation, other.annotation])  # noqa: UP007
