@@ -103,9 +103,9 @@ class MemoryStore(Reading):
             for run in state.runs.values():
                 if run.row.owner == worker_id:
                     state.give_back(run, _LONG_AGO, lost=False)
-            for task in list(state.tasks.values()):
-                if task.owner == worker_id:
-                    state.free_task(replace(task, epoch=task.epoch + 1), _LONG_AGO)
+            tasks = [task for task in state.tasks.values() if task.owner == worker_id]
+            for task in sorted(tasks, key=lambda task: (state.runs[task.run_id].number, task.command)):
+                state.free_task(replace(task, epoch=task.epoch + 1), _LONG_AGO)
 
     async def workers(self) -> list[WorkerRow]:
         return [lease.worker for lease in self._leases.values() if lease.is_fresh()]
@@ -117,7 +117,7 @@ class MemoryStore(Reading):
             for run in runs:
                 state.give_back(run, now_us, lost=True)
             tasks = [task for task in state.tasks.values() if task.owner not in (None, *alive)]
-            for task in sorted(tasks, key=lambda task: task.owner or ""):
+            for task in sorted(tasks, key=lambda task: (task.owner, state.runs[task.run_id].number, task.command)):
                 state.free_task(replace(task, epoch=task.epoch + 1, losses=task.losses + 1), now_us)
         return len(runs) + len(tasks)
 

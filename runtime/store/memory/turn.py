@@ -236,7 +236,8 @@ def _close(state: State, run: KeptRun, unread: Sequence[InboxRow]) -> None:
             inbox[waiting.row_id] = replace(waiting, run_id=None)
     if not is_continued:
         _close_updates(state, row.workflow_id)
-    for task in [task for task in state.tasks.values() if task.run_id == row.run_id]:
+    tasks = [task for task in state.tasks.values() if task.run_id == row.run_id]
+    for task in sorted(tasks, key=lambda task: task.command):
         state.cancel_task(task, row.closed_at_us or 0)
 
 

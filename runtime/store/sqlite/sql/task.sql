@@ -19,7 +19,7 @@ SELECT * FROM durable_task_rows WHERE run_id = ? ORDER BY command;
 SELECT * FROM durable_task_rows WHERE run_key = ? ORDER BY command;
 
 -- name: of_owner
-SELECT * FROM durable_task_rows WHERE owner = ?;
+SELECT * FROM durable_task_rows WHERE owner = ? ORDER BY run_key, command;
 
 -- name: owners
 -- Walks the index from one owner to the next.
