@@ -73,6 +73,10 @@ class StepConnection(sqlite3.Connection):
         """Refused: the transaction is rolled back if the step raises."""
         raise StoreError("a transactional step cannot roll back: raise an exception instead, and nothing is kept")
 
+    def __del__(self) -> None:
+        """Disconnect when nobody has the connection any more; see ``_disarm``."""
+        self.close()
+
 
 def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _by: str | None) -> int:
     if action in _READING:
@@ -180,23 +184,29 @@ class SqliteTransaction:
             connection, self._connection = self._connection, None
             try:
                 if connection is not None:
-                    _roll_back(connection)
+                    _disarm(connection)
             finally:
                 self._mutex.release()
         return True
 
 
-def _roll_back(connection: StepConnection) -> None:
-    """End a connection so that a thread which still uses it can write nothing more."""
-    try:
-        connection.interrupt()  # first: all else waits for the statement that is running
-        connection.set_authorizer(None)
-        # Refuses what the step's thread might begin between the rollback and the end of the connection.
-        _insist(connection, "PRAGMA query_only = ON")
-        if connection.in_transaction:
-            _insist(connection, "ROLLBACK")
-    finally:
-        connection.close()
+def _refuse(*_: object) -> int:
+    return sqlite3.SQLITE_DENY
+
+
+def _disarm(connection: StepConnection) -> None:
+    """Roll back what is open, so that a thread which still uses the connection can do nothing more with it.
+
+    It is not closed here: closing under a call that is running on another thread pulls the database from under the
+    interpreter, which may not survive it. It disconnects when that thread lets go of it.
+    """
+    connection.interrupt()  # first: all else waits for the statement that is running
+    connection.set_authorizer(None)
+    # Refuses what the step's thread might begin between the rollback and the refusal of everything.
+    _insist(connection, "PRAGMA query_only = ON")
+    if connection.in_transaction:
+        _insist(connection, "ROLLBACK")
+    connection.set_authorizer(_refuse)
 
 
 def _insist(connection: StepConnection, statement: str) -> None:
@@ -308,8 +318,8 @@ async def _limited(transaction: SqliteTransaction, timeout: float | None) -> Asy
             timer.start()
         with scope:
             yield
-    except sqlite3.Error as error:
-        if primary_code(error) == sqlite3.SQLITE_AUTH:
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_AUTH:
             error.add_note(_RULES)
         if not late:
             raise

@@ -230,6 +230,6 @@ def test_step_whose_process_dies_is_told_in_a_line(cli: Cli, write: Write) -> No
     )
     ran = cli("run", "dies.py", "--id", "d1", "--log-level", "error")
     assert ran.code == 1
-    assert "StepError: the process of step 'dies' died before the step returned: it was killed" in ran.err
+    assert "StepError: the process of step 'dies' died with exit code 3" in ran.err
     assert "anyio" not in ran.err
     assert "anyio" not in cli("show", "d1").out
