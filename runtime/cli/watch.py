@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from runtime.client.description import Question
     from runtime.client.handle import RunHandle
     from runtime.runtime import Runtime
-    from runtime.store.row import Change, RunRow
+    from runtime.store.change import Change
+    from runtime.store.row import RunRow
 
 PAUSE_SECONDS: Final = 0.05
 """Between two looks at least."""

@@ -19,7 +19,8 @@ from durable.errors import (
 )
 from durable.handle import RunStatus
 from durable.history import Event, EventKind
-from runtime.store.row import Ending, RunRow
+from runtime.store.change import Ending
+from runtime.store.row import RunRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client

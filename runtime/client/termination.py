@@ -10,7 +10,8 @@ from durable.errors import ConflictError, RunClosedError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, Recorder, write_detail
 from runtime.store.protocol import CommitOutcome
-from runtime.store.row import InboxRow, NewRun, RunChange, RunRow, Turn
+from runtime.store.row import InboxRow, NewRun, RunRow
+from runtime.store.turn import RunChange, Turn
 
 if TYPE_CHECKING:
     from runtime.client.client import Client

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from durable.duration import MICROSECONDS, Duration, format_duration, to_us
+from runtime.store.change import Change, Ending
 from runtime.store.protocol import Store
-from runtime.store.row import Change, Ending
 
 T = TypeVar("T")
 

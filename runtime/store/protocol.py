@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 from durable.errors import ConflictError, StoreError
 from durable.history import Event
+from runtime.store.change import Change
 from runtime.store.row import (
     AttemptRow,
-    Change,
     Claimed,
     InboxRow,
     LogRow,
@@ -34,10 +34,10 @@ from runtime.store.row import (
     StartOutcome,
     StreamItem,
     TaskRow,
-    Turn,
     UpdateRow,
     WorkerRow,
 )
+from runtime.store.turn import Turn
 
 CommitOutcome = None | ConflictError | StoreError
 """What became of a turn: None when it is durable; ``StoreUnavailableError`` when trying again later is right; any other

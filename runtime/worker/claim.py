@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from durable.errors import StoreUnavailableError
 from runtime.clock import Alarm
-from runtime.store.row import Change, Claimed
+from runtime.store.change import Change
+from runtime.store.row import Claimed
 from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:

@@ -13,30 +13,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from durable.codec import Envelope
 from durable.commands import CancelStep, ScheduleStep
 from durable.errors import (
-    ConfigurationError,
     ConflictError,
     DeterminismError,
     DurableError,
     MissingCodeError,
-    RunClosedError,
     StoreUnavailableError,
 )
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact
-from durable.interceptor import Interceptor, RunFailure
+from durable.interceptor import RunFailure
 from durable.kernel.activation import Activation
 from durable.registry import Registry
-from durable.retry import RetryPolicy
 from runtime.clock import Clock
-from runtime.store.protocol import CommitOutcome, Lease, Store, Transaction
-from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow, RunChange, RunRow, Turn
+from runtime.store.protocol import CommitOutcome, Lease, Store
+from runtime.store.row import AttemptRow, InboxRow
+from runtime.store.turn import RunChange, Turn
 from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
 from runtime.worker.environment import begin
@@ -45,8 +42,10 @@ from runtime.worker.fingerprint import code_fingerprint
 from runtime.worker.held import HeldRun
 from runtime.worker.loading import Loader
 from runtime.worker.logs import run_ids, show_lines
-from runtime.worker.runner import StepLimits, StepRunner
-from runtime.worker.turn import draft_turn, route
+from runtime.worker.options import EngineOptions
+from runtime.worker.runner import StepRunner
+from runtime.worker.stepstore import StepStore
+from runtime.worker.turn import draft_aside, draft_turn, route
 from runtime.worker.watchdog import Watchdog
 
 log = logging.getLogger("durable.worker")
@@ -54,36 +53,8 @@ log = logging.getLogger("durable.worker")
 SETTLE_SECONDS: Final = 30
 """How long a stopping engine waits for the store to take the last results."""
 
-LAST_WORDS_SECONDS: Final = 1.0
-"""How long a worker that stops waits for the last heartbeats of its steps to be kept."""
-
 DRAIN_SIZE: Final = 32
 """Runs that get their turn in one callback; the store commits them while the next ones are activated."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How an engine works.
-
-    Attributes:
-        queues: which runs and steps it takes.
-        cache_size: replayers kept for parked runs; 0 evicts every run after every turn.
-        max_runs: runs held at once.
-        steps: limits of the steps at once.
-        default_retry: policy of steps whose step and workflow have none.
-        recover: claim any run; False: only those that were adopted, and what they start, and never give one back.
-        interceptors: around workflows and steps, and told of failures.
-        retry_delay_us: pause before something is tried again that the store could not do.
-    """
-
-    queues: Sequence[str] = ("default",)
-    cache_size: int = 1000
-    max_runs: int = 2000
-    steps: StepLimits = field(default_factory=StepLimits)
-    default_retry: RetryPolicy | None = None
-    recover: bool = True
-    interceptors: Sequence[Interceptor] = ()
-    retry_delay_us: int = 250_000
 
 
 @dataclass(slots=True)
@@ -120,14 +91,14 @@ class Engine:
         self.held: dict[str, HeldRun] = {}
         self.lease: Lease | None = None
         self.code = {name: code_fingerprint(registry, name) for name in registry.workflows}
-        self.runner = StepRunner(self, clock, envelope, options.steps, options.default_retry, options.interceptors)
+        self.step_store = StepStore(store, clock, self.spawn, lambda then: self.later(options.retry_delay_us, then))
+        self.runner = StepRunner(self, self.step_store, clock, envelope, options)
         self.claims = Claims(self)
         self.loader = Loader(self)
         self.is_stopping = False
         self._dirty: list[HeldRun] = []
         self._drain_handle: asyncio.Handle | None = None
         self._background: set[asyncio.Task[None]] = set()
-        self._beating: set[asyncio.Task[None]] = set()
         self._in_commit = 0
         self._settled: asyncio.Event | None = None
         self._loop = asyncio.get_running_loop()
@@ -145,8 +116,7 @@ class Engine:
         """Take no more runs, let steps finish for a while, commit what came of them, forget everything."""
         self.claims.stop()
         await self.runner.stop(grace_seconds)
-        if self._beating:
-            await asyncio.wait(set(self._beating), timeout=LAST_WORDS_SECONDS)
+        await self.step_store.last_words()
         await self._settle()
         self.is_stopping = True
         for task in list(self._background):
@@ -269,24 +239,10 @@ class Engine:
     def _keep_aside(self, held: HeldRun) -> _Pending:
         """Keep outcomes of steps as inbox rows, because the run must not take them now; release it once nothing is in flight."""
         held.is_busy, held.wants_turn = True, False
-        row, now_us, change = held.row, self.clock.now_us(), held.set_aside
-        assert change is not None
-        rows = [InboxRow(row.workflow_id, row.run_id, None, fact, now_us) for fact in held.facts]
-        consumed = [item.row_id for item in held.inbox if item.fact.kind == EventKind.RUN_RESUMED]
+        release = self.options.recover and not held.executions
+        turn = draft_aside(held, self.clock.now_us(), release=release)
         records = held.records
         held.facts, held.inbox, held.records = [], [], []
-        release = self.options.recover and not held.executions
-        held.set_aside = change = replace(change, release=release)
-        turn = Turn(
-            row.run_id,
-            row.workflow_id,
-            held.seq,
-            held.epoch,
-            change=change,
-            inbox=rows,
-            consumed=consumed,
-            attempts=[attempt for attempt, _ in records],
-        )
         return _Pending(held, turn, None, [then for _, then in records])
 
     # -- commits ------------------------------------------------------------------------------------------
@@ -347,25 +303,8 @@ class Engine:
                     if execution is not None:
                         self.runner.cancel(execution)
                     else:
-                        self.spawn(self._cancel_handed_over(held.row, command))
+                        self.step_store.cancel_handed_over(held.row, command, self.worker_id)
         self._after(held, pending.turn)
-
-    async def _cancel_handed_over(self, row: RunRow, command: CancelStep) -> None:
-        """A step that nobody runs here, and no other worker: where it was handed over, it is cancelled at once."""
-        number = command.number or 0
-        try:
-            attempts = await self.store.read_attempts(row.run_id, number)
-            if attempts and attempts[-1].outcome is AttemptOutcome.HANDED_OVER:
-                fact = Fact(EventKind.STEP_CANCELLED, number, command.name, actor=self.worker_id)
-                await self.store.send(InboxRow(row.workflow_id, row.run_id, None, fact, self.clock.now_us()))
-        except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
-            self.later(self.options.retry_delay_us, lambda: self._spawn_cancel(row, command))
-        except RunClosedError:
-            pass  # it ended meanwhile, and with it the step
-
-    def _spawn_cancel(self, row: RunRow, command: CancelStep) -> None:
-        self.spawn(self._cancel_handed_over(row, command))
 
     def _after(self, held: HeldRun, turn: Turn) -> None:
         held.is_busy = False
@@ -462,53 +401,6 @@ class Engine:
         """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""
         execution.held.records.append((row, then))
         self.mark(execution.held)
-
-    def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction of the store's database for a step."""
-        begin_transaction = getattr(self.store, "transaction", None)
-        if begin_transaction is None:
-            raise ConfigurationError(
-                f"step {execution.command.name!r} is transactional, and the store {self.store.url} has no transactions "
-                "for steps; use a SQLite store"
-            )
-        held = execution.held
-        context: AbstractAsyncContextManager[Transaction] = begin_transaction(held.row.run_id, held.epoch, timeout)
-        return context
-
-    def keep_heartbeat(self, execution: Execution) -> None:
-        """Keep the newest heartbeat details in the store, and hear whether the step is still wanted."""
-        task = self.spawn(self._keep_heartbeat(execution))
-        self._beating.add(task)
-        task.add_done_callback(self._beating.discard)
-
-    async def _keep_heartbeat(self, execution: Execution) -> None:
-        run_id, number = execution.held.row.run_id, execution.command.number or 0
-        kept: str | None = ""
-        is_wanted = True
-        while is_wanted and execution.heartbeat is not kept:  # one write at a time, however fast they come
-            kept = execution.heartbeat
-            try:
-                is_wanted = await self.store.heartbeat(run_id, number, kept, self.clock.now_us())
-            except StoreUnavailableError as error:
-                log.warning("a heartbeat of step %s is lost: %s", execution.command.name, error.message)
-                break
-        execution.is_beating = False
-        is_running = execution.held.executions.get(number) is execution  # else it ended, or went to another worker
-        if not is_wanted and is_running and execution.runner is not None:
-            execution.runner.cancel(execution)
-
-    def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:
-        """Look up time and details of the newest heartbeat that the store has of a step."""
-        self.spawn(self._read_heartbeat(execution, then))
-
-    async def _read_heartbeat(
-        self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]
-    ) -> None:
-        try:
-            then(await self.store.read_heartbeat(execution.held.row.run_id, execution.command.number or 0))
-        except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
-            self.later(self.options.retry_delay_us, lambda: self.read_heartbeat(execution, then))
 
     def may_start(self) -> bool:
         """Whether the lease is fresh enough to start an effect."""

@@ -12,14 +12,16 @@ from runtime.store.row import AttemptOutcome
 from runtime.worker.execution import Execution
 from runtime.worker.host import StepHost
 from runtime.worker.sleeper import Sleepers
+from runtime.worker.stepstore import StepStore
 from runtime.worker.verdict import Verdicts
 
 
 class Handovers:
     """Watches steps that others complete."""
 
-    def __init__(self, host: StepHost, clock: Clock, sleepers: Sleepers, verdicts: Verdicts) -> None:
+    def __init__(self, host: StepHost, store: StepStore, clock: Clock, sleepers: Sleepers, verdicts: Verdicts) -> None:
         self._host = host
+        self._store = store
         self._clock = clock
         self._sleepers = sleepers
         self._verdicts = verdicts
@@ -51,7 +53,7 @@ class Handovers:
             execution.reach_limit(limit[1], limit[0])
             self._verdicts.timed_out(execution)
         else:
-            self._host.read_heartbeat(execution, lambda beat: self._heard(execution, beat, now_us))
+            self._store.read_heartbeat(execution, lambda beat: self._heard(execution, beat, now_us))
 
     def _heard(self, execution: Execution, beat: tuple[int, str | None] | None, asked_at_us: int) -> None:
         if not execution.is_open:

@@ -9,7 +9,7 @@ from typing import Any
 from durable.codec import Envelope, value_codec
 from durable.duration import MICROSECONDS, optional_us
 from runtime.worker.execution import Execution, RunningAttempt
-from runtime.worker.host import StepHost
+from runtime.worker.stepstore import StepStore
 from runtime.worker.wheel import TimerWheel
 
 
@@ -21,9 +21,9 @@ class Heartbeats:
     """
 
     def __init__(
-        self, host: StepHost, envelope: Envelope, wheel: TimerWheel, time_out: Callable[[Execution, str, int], None]
+        self, store: StepStore, envelope: Envelope, wheel: TimerWheel, time_out: Callable[[Execution, str, int], None]
     ) -> None:
-        self._host = host
+        self._store = store
         self._envelope = envelope
         self._wheel = wheel
         self._time_out = time_out
@@ -46,7 +46,7 @@ class Heartbeats:
             raise asyncio.CancelledError("the step is not wanted any more")
         if not execution.is_beating:
             execution.is_beating = True
-            self._loop.call_soon_threadsafe(self._host.keep_heartbeat, execution)
+            self._loop.call_soon_threadsafe(self._store.keep_heartbeat, execution)
 
     def watch(self, execution: Execution) -> None:
         """End the current attempt if it is silent for longer than its limit."""

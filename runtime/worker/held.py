@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from durable.history import Fact
 from durable.kernel.replayer import Replayer
-from runtime.store.row import AttemptRow, InboxRow, RunChange, RunRow
+from runtime.store.row import AttemptRow, InboxRow, RunRow
+from runtime.store.turn import RunChange
 
 if TYPE_CHECKING:
     from runtime.worker.execution import Execution

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from durable.history import Fact
-from runtime.store.protocol import Transaction
 from runtime.store.row import AttemptRow
 
 if TYPE_CHECKING:
@@ -30,20 +28,8 @@ class StepHost(Protocol):
         """Somebody else completes the step; nothing of it is in flight here."""
         ...
 
-    def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction of the store's database for a step."""
-        ...
-
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
         """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""
-        ...
-
-    def keep_heartbeat(self, execution: Execution) -> None:
-        """Keep the newest heartbeat details in the store, and those that come meanwhile."""
-        ...
-
-    def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:
-        """Look up time and details of the newest heartbeat that the store has of a step."""
         ...
 
     def may_start(self) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from durable.codec import record_exception
 from durable.errors import DeterminismError, QueryFailedError, StoreUnavailableError
 from durable.kernel.replayer import Replayer
-from runtime.store.row import Change, QueryRow, RunRow
+from runtime.store.change import Change
+from runtime.store.row import QueryRow, RunRow
 from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +19,7 @@ from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, to_us
 from durable.errors import ConflictError, DecodeError, StepCancelledError, StoreUnavailableError
 from durable.history import Fact
-from durable.interceptor import Interceptor, chain
+from durable.interceptor import chain
 from durable.retry import RetryPolicy
 from runtime.clock import Clock
 from runtime.store.row import AttemptOutcome, InboxRow
@@ -30,7 +28,9 @@ from runtime.worker.handover import Handovers
 from runtime.worker.heartbeat import Heartbeats
 from runtime.worker.host import StepHost
 from runtime.worker.isolation import StepProcesses
+from runtime.worker.options import EngineOptions
 from runtime.worker.sleeper import Sleepers
+from runtime.worker.stepstore import StepStore
 from runtime.worker.threads import StepThreads
 from runtime.worker.verdict import Verdicts
 from runtime.worker.wheel import TimerWheel
@@ -45,42 +45,29 @@ STORE_DELAY_US: Final = 250_000
 """Pause before a transaction is begun again that the store could not begin or commit."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepLimits:
-    """How many steps run at once.
-
-    Attributes:
-        concurrent: attempts at once in this worker.
-        threads: of them in threads.
-    """
-
-    concurrent: int = 1000
-    threads: int = 64
-
-
 class StepRunner:
     """The steps in flight of one worker."""
 
     def __init__(
         self,
         host: StepHost,
+        store: StepStore,
         clock: Clock,
         envelope: Envelope,
-        limits: StepLimits,
-        default_retry: RetryPolicy | None = None,
-        interceptors: Sequence[Interceptor] = (),
+        options: EngineOptions,
     ) -> None:
         self._host = host
+        self._store = store
         self._clock = clock
         self._envelope = envelope
-        self._limits = limits
-        self._default_retry = default_retry
-        self._interceptors = interceptors
+        self._limits = options.steps
+        self._default_retry = options.default_retry
+        self._interceptors = options.interceptors
         self._wheel = TimerWheel()
         self._sleepers = Sleepers(clock)
         self._verdicts = Verdicts(host, clock, envelope, self._sleepers, self._launch)
-        self._handovers = Handovers(host, clock, self._sleepers, self._verdicts)
-        self._heartbeats = Heartbeats(host, envelope, self._wheel, self._time_out)
+        self._handovers = Handovers(host, store, clock, self._sleepers, self._verdicts)
+        self._heartbeats = Heartbeats(store, envelope, self._wheel, self._time_out)
         self._threads: StepThreads | None = None
         self._processes: StepProcesses | None = None
         self._waiting: deque[Execution] = deque()
@@ -299,7 +286,7 @@ class StepRunner:
         definition, row = execution.command.definition, execution.held.row
         seconds = None if limit is None else limit[0] / MICROSECONDS
         try:
-            async with self._host.transaction(execution, seconds) as transaction:
+            async with self._store.transaction(execution, seconds) as transaction:
                 execution.connection = transaction.connection
                 result = await self._call(execution, args, kwargs)
                 fact = self._verdicts.completion(execution, result)

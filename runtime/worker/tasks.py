@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +19,8 @@ from durable.errors import StepInDoubtError, StepLostError, StoreUnavailableErro
 from durable.history import EventKind, Fact
 from durable.step import StepDefinition
 from runtime.clock import Alarm
-from runtime.store.protocol import Transaction
-from runtime.store.row import AttemptOutcome, AttemptRow, Change, InboxRow, TaskRow
+from runtime.store.change import Change
+from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow, TaskRow
 from runtime.worker.execution import Execution, policy_of
 from runtime.worker.held import HeldRun
 from runtime.worker.recovery import MAX_LOSSES, newest_heartbeat
@@ -47,9 +46,7 @@ class TaskServer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         options = engine.options
-        self._runner = StepRunner(
-            self, engine.clock, engine.envelope, options.steps, options.default_retry, options.interceptors
-        )
+        self._runner = StepRunner(self, engine.step_store, engine.clock, engine.envelope, options)
         self._tasks: dict[tuple[str, int], tuple[TaskRow, Execution]] = {}
         self._claimed: deque[TaskRow] = deque()  # and not begun yet: the store may fail in between
         self._looking: asyncio.Task[None] | None = None
@@ -198,10 +195,6 @@ class TaskServer:
             engine.later(engine.options.retry_delay_us, lambda: self._tell(self._deliver(task, row)))
         self.poll()
 
-    def transaction(self, execution: Execution, timeout: float | None) -> AbstractAsyncContextManager[Transaction]:
-        """Never asked for: a transactional step is not routed."""
-        return self._engine.transaction(execution, timeout)
-
     def step_handed_over(self, execution: Execution) -> None:
         """Never asked for: the task of a step that was handed over is given back until its limits are due."""
 
@@ -228,14 +221,6 @@ class TaskServer:
         except StoreUnavailableError:
             engine.later(engine.options.retry_delay_us, lambda: self._tell(self._postpone(task, row)))
         self.poll()
-
-    def keep_heartbeat(self, execution: Execution) -> None:
-        """Keep heartbeat details in the store."""
-        self._engine.keep_heartbeat(execution)
-
-    def read_heartbeat(self, execution: Execution, then: Callable[[tuple[int, str | None] | None], None]) -> None:
-        """Look up the newest heartbeat of a step that was handed over."""
-        self._engine.read_heartbeat(execution, then)
 
     def may_start(self) -> bool:
         """Whether the lease is fresh enough to start an effect."""

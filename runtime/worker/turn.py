@@ -35,23 +35,12 @@ from durable.history import Event, EventKind, Fact, parse_detail, write_detail
 from durable.kernel.activation import Activation
 from durable.kernel.describe import waiting_for
 from durable.kernel.replayer import Replayer
-from runtime.store.row import (
-    AttemptRow,
-    InboxRow,
-    LogRow,
-    NewRun,
-    QuestionRow,
-    RunChange,
-    RunRow,
-    StreamItem,
-    TaskRow,
-    Turn,
-    UpdateRow,
-)
+from runtime.store.row import AttemptRow, InboxRow, LogRow, NewRun, QuestionRow, RunRow, StreamItem, TaskRow, UpdateRow
+from runtime.store.turn import RunChange, Turn
 from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:
-    from runtime.worker.engine import EngineOptions
+    from runtime.worker.options import EngineOptions
 
 CHILD_OUTCOMES: Final[dict[EventKind, tuple[EventKind, str | None]]] = {
     EventKind.RUN_COMPLETED: (EventKind.CHILD_COMPLETED, None),
@@ -300,6 +289,23 @@ def draft_turn(
         activation.blobs,
         attempts=[attempt for attempt, _ in records] if records else (),
         **draft.rows,
+    )
+
+
+def draft_aside(held: HeldRun, now_us: int, *, release: bool) -> Turn:
+    """The turn that keeps outcomes as inbox rows, because the run, paused or stuck, must not take them now."""
+    row, change = held.row, held.set_aside
+    assert change is not None
+    held.set_aside = change = replace(change, release=release)
+    return Turn(
+        row.run_id,
+        row.workflow_id,
+        held.seq,
+        held.epoch,
+        change=change,
+        inbox=[InboxRow(row.workflow_id, row.run_id, None, fact, now_us) for fact in held.facts],
+        consumed=[item.row_id for item in held.inbox if item.fact.kind == EventKind.RUN_RESUMED],
+        attempts=[attempt for attempt, _ in held.records],
     )
 
 

@@ -22,10 +22,10 @@ from runtime.store.protocol import Lease, Store
 from runtime.store.row import WorkerRow
 from runtime.store.url import open_store
 from runtime.worker.definition import describe_workflow
-from runtime.worker.engine import Engine, EngineOptions
+from runtime.worker.engine import Engine
 from runtime.worker.logs import RunLogHandler
+from runtime.worker.options import EngineOptions, StepLimits
 from runtime.worker.queries import QueryAnswerer
-from runtime.worker.runner import StepLimits
 from runtime.worker.tasks import TaskServer
 from runtime.worker.watchdog import Watchdog
 

@@ -20,13 +20,12 @@ from runtime.store.row import (
     NewRun,
     QueryRow,
     QuestionRow,
-    RunChange,
     RunRow,
     TaskRow,
-    Turn,
     UpdateRow,
     WorkerRow,
 )
+from runtime.store.turn import RunChange, Turn
 
 T0 = 1_700_000_000_000_000
 SECOND = 1_000_000

@@ -30,7 +30,8 @@ from conformance.build import (
 from durable.errors import ConflictError, RunClosedError
 from durable.handle import RunStatus
 from durable.history import EventKind, Fact, parse_detail, verify_chain
-from runtime.store.row import Claimed, InboxRow, RunChange
+from runtime.store.row import Claimed, InboxRow
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

@@ -31,7 +31,8 @@ from conformance.build import (
 from durable.errors import ConflictError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, verify_chain
-from runtime.store.row import Claimed, RunChange, StreamItem, Turn
+from runtime.store.row import Claimed, StreamItem
+from runtime.store.turn import RunChange, Turn
 
 pytestmark = pytest.mark.anyio
 

@@ -26,7 +26,7 @@ from conformance.build import (
 )
 from durable.errors import RunClosedError, RunExistsError, RunNotFoundError
 from durable.history import EventKind
-from runtime.store.row import Change
+from runtime.store.change import Change
 
 pytestmark = pytest.mark.anyio
 

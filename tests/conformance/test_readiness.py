@@ -24,7 +24,7 @@ from conformance.build import (
 )
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact
-from runtime.store.row import RunChange
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

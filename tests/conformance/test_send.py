@@ -26,7 +26,8 @@ from conformance.build import (
 from durable.errors import RunClosedError, RunNotFoundError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
-from runtime.store.row import InboxRow, RunChange
+from runtime.store.row import InboxRow
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

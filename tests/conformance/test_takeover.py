@@ -29,7 +29,7 @@ from conformance.build import (
 from durable.errors import ConflictError
 from durable.handle import RunStatus
 from durable.history import EventKind
-from runtime.store.row import RunChange
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

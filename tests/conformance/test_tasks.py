@@ -22,8 +22,9 @@ from conformance.build import (
 )
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
-from runtime.store.row import RunChange, TaskRow
+from runtime.store.row import TaskRow
 from runtime.store.rule import STORE_ACTOR
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

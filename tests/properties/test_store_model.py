@@ -34,8 +34,9 @@ from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, Recorder
 from runtime.store.memory import MemoryStore
 from runtime.store.protocol import Store
-from runtime.store.row import AttemptOutcome, InboxRow, NewRun, RunChange, RunFilter, RunRow, StreamItem, TaskRow, Turn
+from runtime.store.row import AttemptOutcome, InboxRow, NewRun, RunFilter, RunRow, StreamItem, TaskRow
 from runtime.store.sqlite import SqliteStore
+from runtime.store.turn import RunChange, Turn
 
 WORKFLOW_IDS = st.sampled_from(["a", "b", "c"])
 WORKFLOWS = st.sampled_from(["order", "refund"])

@@ -16,11 +16,10 @@ from typing import Any
 
 from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact
+from runtime.store.change import Change, Ending
 from runtime.store.row import (
     AttemptOutcome,
     AttemptRow,
-    Change,
-    Ending,
     InboxRow,
     LogRow,
     QueryRow,

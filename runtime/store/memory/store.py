@@ -18,6 +18,7 @@ from typing import Final
 from durable.errors import RunClosedError, RunExistsError, RunNotFoundError, StoreError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
+from runtime.store.change import Change
 from runtime.store.memory.lease import MemoryLease
 from runtime.store.memory.reading import Reading, blobs_of, may_claim, may_take
 from runtime.store.memory.state import Draft, KeptRun, Receipt, State
@@ -25,7 +26,6 @@ from runtime.store.memory.turn import create_run, holder, write_turn
 from runtime.store.protocol import CommitOutcome
 from runtime.store.row import (
     AttemptRow,
-    Change,
     Claimed,
     InboxRow,
     LogRow,
@@ -34,11 +34,11 @@ from runtime.store.row import (
     RunRow,
     StartOutcome,
     TaskRow,
-    Turn,
     UpdateRow,
     WorkerRow,
 )
 from runtime.store.rule import WAYS_OUT, WORDS, accepts, may_adopt
+from runtime.store.turn import Turn
 
 _LONG_AGO: Final = 0
 """A time that every clock has passed: what is due since then is due now."""

@@ -16,9 +16,11 @@ from typing import Any
 from durable.errors import ConflictError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, Recorder, write_detail
+from runtime.store.change import Ending
 from runtime.store.memory.state import KeptRun, Receipt, State, earliest
-from runtime.store.row import Ending, InboxRow, NewRun, RunChange, RunRow, Turn
+from runtime.store.row import InboxRow, NewRun, RunRow
 from runtime.store.rule import PARENT_ENDED, WAKERS, accepts, is_kept_for_successor, wakes
+from runtime.store.turn import RunChange, Turn
 
 
 def create_run(state: State, new: NewRun) -> KeptRun:

@@ -8,9 +8,9 @@ from typing import Generic, Protocol, TypeVar
 
 from durable.errors import ConflictError, DurableError, StoreError
 from runtime.store.protocol import CommitOutcome
-from runtime.store.row import Turn
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.turn import write_turn
+from runtime.store.turn import Turn
 
 R = TypeVar("R")
 

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from durable.history import Event
-from runtime.store.row import Change, Ending, InboxRow
+from runtime.store.change import Change, Ending
+from runtime.store.row import InboxRow
 from runtime.store.rule import accepts, wakes
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import Bulk, load

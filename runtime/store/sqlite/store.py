@@ -18,10 +18,10 @@ import anyio
 import anyio.to_thread
 
 from durable.errors import StoreError
+from runtime.store.change import Change
 from runtime.store.protocol import CommitOutcome
 from runtime.store.row import (
     AttemptRow,
-    Change,
     Claimed,
     InboxRow,
     LogRow,
@@ -30,7 +30,6 @@ from runtime.store.row import (
     RunRow,
     StartOutcome,
     TaskRow,
-    Turn,
     UpdateRow,
     WorkerRow,
 )
@@ -46,6 +45,7 @@ from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.transaction import SqliteTransaction, Transactions
 from runtime.store.sqlite.turnstile import Turnstile
 from runtime.store.sqlite.writer import Writer
+from runtime.store.turn import Turn
 
 R = TypeVar("R")
 

@@ -25,7 +25,8 @@ import anyio.to_thread
 
 from durable.errors import ConflictError, StepTimeoutError, StoreError
 from runtime.store import fault
-from runtime.store.row import Change, InboxRow
+from runtime.store.change import Change
+from runtime.store.row import InboxRow
 from runtime.store.sqlite.checkpoint import Checkpointer
 from runtime.store.sqlite.clock import boot_ns
 from runtime.store.sqlite.connection import connect_as, primary_code, translate

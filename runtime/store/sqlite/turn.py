@@ -12,7 +12,7 @@ from typing import Final
 from durable.errors import ConflictError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, Recorder, write_detail
-from runtime.store.row import InboxRow, NewRun, RunChange, Turn
+from runtime.store.row import InboxRow, NewRun
 from runtime.store.rule import PARENT_ENDED, WAKERS
 from runtime.store.sqlite.delivery import Receipt, post, refer_to_blobs, write_update
 from runtime.store.sqlite.session import Session
@@ -20,6 +20,7 @@ from runtime.store.sqlite.start import create_run, holder, set_attributes
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import load
 from runtime.store.sqlite.task import cancel_task, cancel_tasks, insert_task, record_attempt, write_logs
+from runtime.store.turn import RunChange, Turn
 
 _RUN: Final = load("run")
 _PART: Final = load("part")

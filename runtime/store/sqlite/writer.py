@@ -25,7 +25,7 @@ from typing import Final
 
 from durable.errors import StoreUnavailableError
 from runtime.store import fault
-from runtime.store.row import Change
+from runtime.store.change import Change
 from runtime.store.sqlite.checkpoint import Checkpointer
 from runtime.store.sqlite.clock import boot_ns
 from runtime.store.sqlite.connection import connect_writer, identify, is_busy, is_harmless, translate

@@ -20,7 +20,7 @@ from conformance.build import COMPLETED, STARTED, T0, ended, message, new_run
 from power_disk import Disk, Entry, after_power_cut
 
 from durable.history import Fact, Recorder, verify_chain
-from runtime.store.row import RunChange, RunFilter, Turn
+from runtime.store.row import RunFilter
 from runtime.store.sqlite import SqliteStore
 from runtime.store.sqlite.connection import _WRITER
 from runtime.store.sqlite.delivery import send
@@ -29,6 +29,7 @@ from runtime.store.sqlite.ownership import claim
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.start import start
 from runtime.store.sqlite.turn import write_turn
+from runtime.store.turn import RunChange, Turn
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,10 @@ import pytest
 from conformance.build import STARTED, T0, begin, commit, ended, new_run
 
 from durable.handle import RollbackStatus, RunStatus
-from runtime.store.row import RunChange, RunFilter, RunRow
+from runtime.store.row import RunFilter, RunRow
 from runtime.store.sqlite import SqliteStore, listing
 from runtime.store.sqlite.statement import load
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

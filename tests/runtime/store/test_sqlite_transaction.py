@@ -14,8 +14,9 @@ from store_until import until
 
 from durable.errors import ConflictError, StepTimeoutError, StoreError, StoreUnavailableError
 from durable.history import EventKind
+from runtime.store.change import Change
 from runtime.store.protocol import Transaction, TransactionalStore
-from runtime.store.row import Change, RunRow
+from runtime.store.row import RunRow
 from runtime.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,9 @@ from conformance.build import COMPLETED, SECOND, STARTED, T0, attempt, begin, en
 from durable.codec.failure import record_exception
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, write_detail
-from runtime.store.row import AttemptOutcome, RunChange
+from runtime.store.row import AttemptOutcome
 from runtime.store.sqlite import SqliteStore
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 

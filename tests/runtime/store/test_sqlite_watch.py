@@ -6,7 +6,7 @@ import pytest
 from conformance.build import STARTED, begin, message, new_run
 from store_until import until
 
-from runtime.store.row import Change
+from runtime.store.change import Change
 from runtime.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio

@@ -14,10 +14,11 @@ from conformance.build import COMPLETED, STARTED, begin, begin_waiting, commit, 
 from durable.errors import ConflictError, RunNotFoundError, StoreError, StoreFormatError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import Fact, verify_chain
-from runtime.store.row import RunChange, RunFilter
+from runtime.store.row import RunFilter
 from runtime.store.sqlite import SqliteStore, writer
 from runtime.store.sqlite.checkpoint import Checkpointer
 from runtime.store.sqlite.job import Commit
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 
