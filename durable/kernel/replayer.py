@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import INLINE, Envelope
-from durable.commands import CancelTimer, StartTimer
+from durable.commands import CancelTimer, ScheduleStep, StartTimer
 from durable.context import Context
 from durable.errors import DeterminismError, WorkflowAbortError
 from durable.handle import RollbackStatus, RunStatus
@@ -237,6 +237,10 @@ class Replayer:
     def next_wake_us(self) -> int | None:
         """When the run wants to be activated by itself: its earliest timer or its deadline."""
         return self.timers.next_us() if self.timers else None
+
+    def has_open_steps(self) -> bool:
+        """Whether a step has no outcome yet."""
+        return any(isinstance(waiter.command, ScheduleStep) for waiter in self.open.values())
 
     @property
     def warnings(self) -> list[str]:

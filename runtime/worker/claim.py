@@ -184,7 +184,7 @@ class Claims:
         if held is None:
             held = engine.held[row.run_id] = HeldRun(row, row.seq, row.epoch)
             held.replayer = engine.cache.take(row.run_id, row.seq) if row.seq else None
-            held.recovers = row.lost or (row.seq > 0 and held.replayer is None)
+            held.recovers = row.lost or (row.seq > 0 and (held.replayer is None or held.replayer.has_open_steps()))
             held.is_closed = row.status.is_closed
         if held.is_busy:
             held.wants_inbox = True

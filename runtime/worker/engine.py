@@ -179,6 +179,8 @@ class Engine:
     def _turn(self, held: HeldRun) -> _Pending | None:
         if held.set_aside is not None:
             return self._keep_aside(held)
+        if held.step_limits and held.take_due_limits(self.clock.now_us()):
+            held.recovers = True
         if (held.replayer is None or held.recovers) and (held.inbox or held.facts or held.wants_turn):
             if held.seq or held.recovers:
                 self.loader.load_soon(held)
@@ -392,10 +394,13 @@ class Engine:
         held.facts.append(fact)
         self.mark(held)
 
-    def step_handed_over(self, execution: Execution) -> None:
-        """Nothing of the step is in flight here any more; the run may be parked."""
-        execution.held.wants_turn = True
-        self.mark(execution.held)
+    def step_handed_over(self, execution: Execution, limit_at_us: int | None) -> None:
+        """Nothing of the step is in flight here any more; the run may be parked until a limit of the step is due."""
+        held = execution.held
+        if limit_at_us is not None:
+            held.step_limits[execution.command.number or 0] = limit_at_us
+        held.wants_turn = True
+        self.mark(held)
 
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
         """Make a record of an attempt durable, then go on; not at all if the run was lost meanwhile."""

@@ -1,7 +1,8 @@
 """Steps that were handed over: somebody else completes them, and here only their limits are watched (semantics 31).
 
 Who works on such a step reports to the store, from wherever they are; so when the heartbeat limit may be reached, the
-store is asked when they reported last.
+store is asked when they reported last. Until then nothing of the step is in flight, and its run may be parked: it wants
+a worker again when the limit is due (rule D5).
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ class Handovers:
         self._host.record_attempt(execution, row, lambda: self.watch(execution) if execution.is_open else None)
 
     def watch(self, execution: Execution) -> None:
-        """Wait for the next limit; a step that has none needs nobody here."""
+        """Look whether a limit is reached; if none is, the step needs nobody here before the next one."""
         execution.heard_at_us = max(execution.heard_at_us, execution.started_at_us)
         number = execution.command.number or 0
         execution.held.executions[number] = execution
-        wake_at_us = execution.next_limit_at_us()
+        limit_at_us = execution.next_limit_at_us()
         if execution.cancel_requested:
             self._verdicts.cancelled(execution)
-        elif wake_at_us is None:
-            del execution.held.executions[number]
-            self._host.step_handed_over(execution)
+        elif limit_at_us is not None and limit_at_us <= self._clock.now_us():
+            self._look_after(execution)
         else:
-            self._sleepers.sleep(execution, wake_at_us, lambda: self._look_after(execution))
+            del execution.held.executions[number]
+            self._host.step_handed_over(execution, limit_at_us)
 
     def _look_after(self, execution: Execution) -> None:
         """A limit may be reached."""

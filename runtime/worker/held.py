@@ -27,6 +27,7 @@ class HeldRun:
         inbox: rows to apply, for the next turn.
         records: attempts to record with the next turn, and what to do once they are durable.
         executions: steps in flight here, by command number.
+        step_limits: when limits of steps that were handed over may be reached, by command number.
         set_aside: the run's row while it is paused or stuck: outcomes go to the store's inbox instead of being applied.
         is_busy: it is being loaded, or its turn committed.
         is_dirty: it is in the queue for a turn.
@@ -46,6 +47,7 @@ class HeldRun:
     inbox: list[InboxRow] = field(default_factory=list)
     records: list[tuple[AttemptRow, Callable[[], None]]] = field(default_factory=list)
     executions: dict[int, Execution] = field(default_factory=dict)
+    step_limits: dict[int, int] = field(default_factory=dict)
     set_aside: RunChange | None = None
     is_busy: bool = False
     is_dirty: bool = False
@@ -55,3 +57,15 @@ class HeldRun:
     is_counted: bool = False
     wants_turn: bool = False
     wants_inbox: bool = False
+
+    def take_due_limits(self, now_us: int) -> bool:
+        """Forget the limits that are due; whether there were any."""
+        due = [number for number, at_us in self.step_limits.items() if at_us <= now_us]
+        for number in due:
+            del self.step_limits[number]
+        return bool(due)
+
+    def next_limit_us(self) -> int | None:
+        """The earliest limit of a step that is still open."""
+        assert self.replayer is not None
+        return min((at_us for number, at_us in self.step_limits.items() if number in self.replayer.open), default=None)

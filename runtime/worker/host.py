@@ -24,8 +24,8 @@ class StepHost(Protocol):
         """A step has its outcome."""
         ...
 
-    def step_handed_over(self, execution: Execution) -> None:
-        """Somebody else completes the step; nothing of it is in flight here."""
+    def step_handed_over(self, execution: Execution, limit_at_us: int | None) -> None:
+        """Somebody else completes the step; nothing of it is in flight here, before a limit may be reached."""
         ...
 
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:

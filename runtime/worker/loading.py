@@ -164,7 +164,7 @@ class Loader:
         """Take up the open steps."""
         engine, row = self._engine, held.row
         held.recovers = False
-        if not any(isinstance(w.command, ScheduleStep) for w in replayer.open.values()):
+        if not replayer.has_open_steps():
             return
         attempts = await engine.store.read_attempts(row.run_id)
         tasks = await engine.store.read_tasks(row.run_id)

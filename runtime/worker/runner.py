@@ -296,7 +296,7 @@ class StepRunner:
         finally:
             execution.connection = None
         execution.held.executions.pop(execution.command.number or 0, None)
-        self._host.step_handed_over(execution)
+        self._host.step_handed_over(execution, None)
 
     async def _record_start(self, execution: Execution) -> None:
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()

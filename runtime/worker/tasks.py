@@ -195,7 +195,7 @@ class TaskServer:
             engine.later(engine.options.retry_delay_us, lambda: self._tell(self._deliver(task, row)))
         self.poll()
 
-    def step_handed_over(self, execution: Execution) -> None:
+    def step_handed_over(self, execution: Execution, limit_at_us: int | None) -> None:
         """Never asked for: the task of a step that was handed over is given back until its limits are due."""
 
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:

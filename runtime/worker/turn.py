@@ -344,12 +344,21 @@ def _change(
         status=status,
         rollback=replayer.rollback,
         waiting_for=waiting,
-        ready_at_us=None if status.is_closed or status is RunStatus.PAUSED else replayer.next_wake_us(),
+        ready_at_us=None if status.is_closed or status is RunStatus.PAUSED else _next_wake_us(held, replayer),
         release=not has_in_flight,
         reason=reason,
         closed_at_us=now_us if closes else None,
         started_at_us=now_us if held.seq == 0 else None,
     )
+
+
+def _next_wake_us(held: HeldRun, replayer: Replayer) -> int | None:
+    """When the run wants a worker by itself: for a timer of its code, or for a limit of a step that others complete."""
+    wake_us = replayer.next_wake_us()
+    if not held.step_limits:
+        return wake_us
+    limit_us = held.next_limit_us()
+    return wake_us if limit_us is None else limit_us if wake_us is None else min(wake_us, limit_us)
 
 
 def _reason(replayer: Replayer, closing: Command | None, event: Event) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from durable import CompleteLater, Context, RetryPolicy, StepTimeoutError, step, step_info, workflow
 from durable.errors import CallerError, DecodeError, RunClosedError, RunFailedError, StepCancelledError
 from runtime import Worker
+from runtime.worker.token import parse_token
 from semantics.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +83,30 @@ async def test_a_step_that_was_handed_over_ends_with_its_limit_also_after_a_rest
         result = await rt.get("x").result(timeout=30)
         assert result.startswith("StepTimeoutError: step 'hands_over' took longer than its timeout of 1 h")
         assert len(tokens) == 1
+
+
+async def test_steps_that_were_handed_over_cost_rows_only(open_runtime, clock):
+    """Semantics 31: a run that waits for others is no burden to its worker, whatever limits its step has; the first one is
+    kept."""
+    definition = hands_over_with(timeout=3600, heartbeat_timeout=600)
+    async with open_runtime(definition, clock=clock) as rt:
+        runs = [await rt.start(definition.options(id=f"x{number}")) for number in range(5)]
+
+        async def are_parked() -> bool:
+            return all([await is_handed_over(run) and (await run.row()).owner is None for run in runs])
+
+        await until(rt, are_parked)
+        assert not rt.worker.engine.held
+        token_of = {parse_token(token)[0]: token for token in tokens}
+        clock.advance(599)
+        assert await rt.step(token_of[runs[0].run_id]).heartbeat()
+        await rt.step(token_of[runs[1].run_id]).complete(7)
+        assert await runs[1].result(timeout=30) == 7
+        clock.advance(2)
+        for run in runs[2:]:
+            assert "heartbeat_timeout of 10 min" in await run.result(timeout=30)
+        clock.advance(3000)
+        assert "timeout of" in await runs[0].result(timeout=30)
 
 
 def gives_up_after(**options: Any) -> Any:
