@@ -59,9 +59,9 @@ class Runtime(Client):
         await super().open()
         await self.worker.start()
 
-    def started(self, run_id: str) -> None:
-        """With ``recover=False`` what is started here is served here."""
-        if not self._recovers:
+    def started(self, run_id: str, workflow: str) -> None:
+        """With ``recover=False`` what is started here is served here, if its code is here."""
+        if not self._recovers and workflow in self.worker.registry.workflows:
             self.worker.serve(run_id)
 
     async def close(self) -> None:

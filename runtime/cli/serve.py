@@ -180,7 +180,7 @@ async def _begin(
                 "it and begin anew with --on-conflict replace",
                 workflow_id=workflow_id,
             )
-        runtime.started(row.run_id)
+        runtime.worker.serve(row.run_id)
     else:
         if workflow_id is not None and not request.given:
             args, kwargs = decode_input(workflow, ())

@@ -139,7 +139,7 @@ class Watch:
             return None
         await self._show(row)
         if row.owner is None and may_adopt(row.status, row.rollback, row.ready_at_us):
-            self._runtime.started(row.run_id)
+            self._runtime.worker.serve(row.run_id)
         return await self._standstill(row)
 
     async def _show(self, row: RunRow) -> None:

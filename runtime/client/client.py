@@ -143,10 +143,10 @@ class Client:
         if start.new.on_conflict == "replace":
             return await self._replace(start)
         outcome = await self.store.start(start.new)
-        self.started(outcome.run.run_id)
+        self.started(outcome.run.run_id, outcome.run.workflow)
         return RunHandle(self, outcome.run.workflow_id, outcome.run.run_id, start.result)
 
-    def started(self, run_id: str) -> None:
+    def started(self, run_id: str, workflow: str) -> None:
         """Hear of a run that was started or attached to."""
 
     def _call_context(self, first: object) -> tuple[Sequence[Interceptor], str, str]:
@@ -183,7 +183,7 @@ class Client:
                     await terminate_run(self, current, "replaced by another start", new)
             except (RunExistsError, RunClosedError):
                 continue
-            self.started(new.run_id)
+            self.started(new.run_id, new.workflow)
             return RunHandle(self, new.workflow_id, new.run_id, start.result)
 
     async def published(self, workflow: str) -> Mapping[str, Any]:

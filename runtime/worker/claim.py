@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,6 @@ from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:
     from runtime.worker.engine import Engine
-
-log = logging.getLogger("durable.worker")
 
 
 class Claims:
@@ -95,7 +92,7 @@ class Claims:
         try:
             await engine.store.adopt(engine.worker_id, run_ids)
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            engine.outage.tell(error)
             engine.later(engine.options.retry_delay_us, lambda: self.adopt(run_ids))
         else:
             self.poll()
@@ -128,7 +125,7 @@ class Claims:
                     self.wake_by(await engine.store.next_ready_at(engine.worker_id, workflows, queues))
                     break
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            engine.outage.tell(error)
             self.wake_by(engine.clock.now_us() + engine.options.retry_delay_us)
         finally:
             self._moved = None

@@ -43,6 +43,7 @@ from runtime.worker.held import HeldRun
 from runtime.worker.loading import Loader
 from runtime.worker.logs import run_ids, show_lines
 from runtime.worker.options import EngineOptions
+from runtime.worker.outage import Outage
 from runtime.worker.runner import StepRunner
 from runtime.worker.stepstore import StepStore
 from runtime.worker.turn import draft_aside, draft_turn, route
@@ -91,7 +92,10 @@ class Engine:
         self.held: dict[str, HeldRun] = {}
         self.lease: Lease | None = None
         self.code = {name: code_fingerprint(registry, name) for name in registry.workflows}
-        self.step_store = StepStore(store, clock, self.spawn, lambda then: self.later(options.retry_delay_us, then))
+        self.outage = Outage(clock)
+        self.step_store = StepStore(
+            store, clock, self.outage, self.spawn, lambda then: self.later(options.retry_delay_us, then)
+        )
         self.runner = StepRunner(self, self.step_store, clock, envelope, options)
         self.claims = Claims(self)
         self.loader = Loader(self)
@@ -267,6 +271,7 @@ class Engine:
     def _committed(self, batch: list[_Pending], outcomes: Sequence[CommitOutcome]) -> None:
         self._in_commit -= 1
         again: list[_Pending] = []
+        unavailable: StoreUnavailableError | None = None
         for pending, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
                 self.claims.committed(pending.turn.run_id)
@@ -276,10 +281,13 @@ class Engine:
                 self.claims.look_after(pending.held.row.run_id)
             elif isinstance(outcome, StoreUnavailableError):
                 again.append(pending)
+                unavailable = outcome
             else:
                 self._submit([self.stick(pending.held, outcome)])
-        if again:
-            log.warning("the store is not available, %d turns wait", len(again))
+        if len(again) < len(batch):
+            self.outage.over()
+        if unavailable is not None:
+            self.outage.tell(unavailable)
             self.later(self.options.retry_delay_us, lambda: self._submit(again))
         self._check_settled()
 

@@ -74,7 +74,7 @@ class Loader:
         try:
             held.inbox = await engine.store.read_inbox(held.row.run_id)
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            engine.outage.tell(error)
             engine.later(engine.options.retry_delay_us, lambda: self.refresh_soon(held))
             return
         if held.set_aside is not None and any(wakes(held.set_aside.status, row.fact.kind) for row in held.inbox):
@@ -118,7 +118,7 @@ class Loader:
             if held.recovers:
                 await self._recover(held, held.replayer)
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            engine.outage.tell(error)
             engine.later(engine.options.retry_delay_us, lambda: self.load_soon(held))
             return
         held.is_busy = False

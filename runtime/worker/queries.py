@@ -52,7 +52,7 @@ class QueryAnswerer:
                 if not answered and not self._again:
                     return
         except StoreUnavailableError as error:
-            log.warning("the store is not available, queries wait: %s", error.message)
+            engine.outage.tell(error)
             engine.later(engine.options.retry_delay_us, self.poll)
         finally:
             self._task = None

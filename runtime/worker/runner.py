@@ -17,7 +17,7 @@ from durable.attempt import CompleteLater, current_step
 from durable.codec import Envelope
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, to_us
-from durable.errors import ConflictError, DecodeError, StepCancelledError, StoreUnavailableError
+from durable.errors import ConflictError, DecodeError, OperatorError, StepCancelledError, StoreUnavailableError
 from durable.history import Fact
 from durable.interceptor import chain
 from durable.retry import RetryPolicy
@@ -43,6 +43,14 @@ log = logging.getLogger("durable.worker")
 
 STORE_DELAY_US: Final = 250_000
 """Pause before a transaction is begun again that the store could not begin or commit."""
+
+
+UNREADABLE_DELAY_US: Final = 30_000_000
+"""Pause before arguments are looked at again that the codecs of this worker cannot open."""
+
+
+class UnreadableError(Exception):
+    """The codecs of this worker cannot open the arguments of a step."""
 
 
 class StepRunner:
@@ -193,6 +201,10 @@ class StepRunner:
             self._interrupted(execution, error)
         except CompleteLater:
             self._handovers.begin(execution)
+        except UnreadableError as error:  # no attempt: a worker with other codecs may know better
+            name = execution.command.name
+            log.error("the arguments of step %s cannot be read here, trying again: %s", name, error)
+            self._verdicts.retry_at(execution, self._clock.now_us() + UNREADABLE_DELAY_US)
         except StoreUnavailableError as error:
             if not execution.command.definition.options_.transactional:
                 self._verdicts.failed(execution, error)
@@ -242,7 +254,11 @@ class StepRunner:
     def _arguments(self, execution: Execution) -> tuple[tuple[Any, ...], dict[str, Any]]:
         definition = execution.command.definition
         try:
-            return definition.arguments.decode(self._envelope.open(execution.command.payload or "{}"))
+            plain = self._envelope.open(execution.command.payload or "{}")
+        except OperatorError as error:
+            raise UnreadableError(error.message) from error
+        try:
+            return definition.arguments.decode(plain)
         except DecodeError as error:
             error.blame(f"the arguments of step {definition.name!r}")
             raise

@@ -15,6 +15,7 @@ from runtime.clock import Clock
 from runtime.store.protocol import Store, Transaction
 from runtime.store.row import AttemptOutcome, InboxRow, RunRow
 from runtime.worker.execution import Execution
+from runtime.worker.outage import Outage
 
 log = logging.getLogger("durable.worker")
 
@@ -34,11 +35,13 @@ class StepStore:
         self,
         store: Store,
         clock: Clock,
+        outage: Outage,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         later: Callable[[Callable[[], None]], None],
     ) -> None:
         self._store = store
         self._clock = clock
+        self._outage = outage
         self._spawn = spawn
         self._later = later
         self._beating: set[asyncio.Task[None]] = set()
@@ -91,7 +94,7 @@ class StepStore:
         try:
             then(await self._store.read_heartbeat(execution.held.row.run_id, execution.command.number or 0))
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            self._outage.tell(error)
             self._later(lambda: self.read_heartbeat(execution, then))
 
     def cancel_handed_over(self, row: RunRow, command: CancelStep, worker_id: str) -> None:
@@ -106,7 +109,7 @@ class StepStore:
                 fact = Fact(EventKind.STEP_CANCELLED, number, command.name, actor=worker_id)
                 await self._store.send(InboxRow(row.workflow_id, row.run_id, None, fact, self._clock.now_us()))
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            self._outage.tell(error)
             self._later(lambda: self.cancel_handed_over(row, command, worker_id))
         except RunClosedError:
             pass  # it ended meanwhile, and with it the step

@@ -116,7 +116,7 @@ class TaskServer:
                     self._sleep_until(await engine.store.next_task_at(queues, steps))
                     return
         except StoreUnavailableError as error:
-            log.warning("the store is not available, trying again: %s", error.message)
+            engine.outage.tell(error)
             self._sleep_until(engine.clock.now_us() + engine.options.retry_delay_us)
         finally:
             self._looking = None

@@ -161,8 +161,9 @@ class Worker:
                 if await self.store.take_over(self._clock.now_us()):
                     engine.claims.poll()
                 await engine.claims.check()
+                engine.outage.over()
             except StoreError as error:  # also where there is no room for a sign of life
-                log.warning("the store is not available, trying again: %s", error.message)
+                engine.outage.tell(error)
             await asyncio.sleep(interval)
 
     async def stop(self, grace_seconds: float | None = None) -> None:

@@ -240,6 +240,7 @@ async def test_messages_of_a_run_that_ends_are_delivered(store):
 async def test_closing_parent_does_to_its_children_what_they_asked_for(store):
     parent = await begin_family(store, "terminate", "cancel", "abandon", "terminate")
     before = {number: await get(store, f"child-{number}") for number in (1, 2, 3, 4)}
+    [before_its_start] = await store.read_inbox(before[1].run_id)
     await parent.commit(COMPLETED, change=ended(at_us=T0 + 9), close_children=[1, 2, 3], at_us=T0 + 8)
 
     terminated = await get(store, "child-1")
@@ -248,9 +249,13 @@ async def test_closing_parent_does_to_its_children_what_they_asked_for(store):
         T0 + 9,
         None,
     )
-    assert (terminated.epoch, terminated.seq, terminated.ready_at_us) == (1, 1, None)
+    assert (terminated.epoch, terminated.seq, terminated.ready_at_us) == (1, 2, None)
     assert terminated.reason
-    [event] = await store.read_history(terminated.run_id)
+    start, event = history = await store.read_history(terminated.run_id)
+    verify_chain(history)
+    assert (start.kind, start.payload) == (EventKind.RUN_STARTED, before_its_start.fact.payload), (
+        "its input is not lost"
+    )
     assert event.kind == EventKind.RUN_TERMINATED
     assert event.details["reason"] == terminated.reason
     assert await store.read_inbox(terminated.run_id) == []

@@ -271,6 +271,11 @@ def _close_child(state: State, child: KeptRun, at_us: int, actor: str) -> None:
         return
     recorder = Recorder(child.history[-1] if child.history else None)
     recorder.begin_batch(at_us)
+    if not child.history:  # its start becomes history, so that its input is known to those who look, and to a retry
+        for unread in state.unread(child):
+            fact = unread.fact
+            if fact.kind == EventKind.RUN_STARTED:
+                child.history.append(recorder.append(fact.kind, fact.actor, detail=fact.detail, payload=fact.payload))
     child.history.append(recorder.append(EventKind.RUN_TERMINATED, actor, detail=detail))
     state.draft.wrote.add(row.run_id)
     state.change(child, seq=recorder.seq, owner=None, epoch=row.epoch + 1)

@@ -235,7 +235,12 @@ def _close_child(session: Session, child: Run, at_us: int, actor: str) -> None:
     last = session.execute_flushed(_RUN["last_event"], (child.key,)).fetchone()
     recorder = Recorder(Event._make(last) if last else None)
     recorder.begin_batch(at_us)
-    session.append(child, [recorder.append(EventKind.RUN_TERMINATED, actor, detail=detail)])
+    events = []
+    if last is None:  # its start becomes history, so that its input is known to those who look, and to a retry
+        start = session.execute_flushed(_RUN["unread_start"], (child.workflow_id, child.run_id)).fetchone()
+        if start is not None:
+            events.append(recorder.append(EventKind.RUN_STARTED, start[0], detail=start[1], payload=start[2]))
+    session.append(child, [*events, recorder.append(EventKind.RUN_TERMINATED, actor, detail=detail)])
     child.epoch += 1
     child.owner = None
     session.change_head(child)

@@ -24,6 +24,7 @@ from durable import (
     step_info,
     workflow,
 )
+from durable.codec import AesGcmCodec
 from durable.errors import EncodeError, RunFailedError, StepCancelledError
 from durable.handle import RunStatus
 from durable.history import EventKind
@@ -493,6 +494,21 @@ async def test_routed_step_waits_for_a_worker_that_has_it(open_runtime, url):
         await run.until_waiting("step 'routed' on queue 'elsewhere'", timeout=30)
         assert seen == []
         async with Worker(url, steps=[routed], queues=["elsewhere"]):
+            assert await run.result(timeout=30) == 42
+        assert seen == [1, 2]
+
+
+async def test_routed_step_waits_for_a_worker_that_can_read_it(open_runtime, url, caplog):
+    """Semantics 32: a worker without the codec of the arguments does not fail the step; one that has it goes on with it."""
+    codecs = [AesGcmCodec(os.urandom(32))]
+    async with open_runtime(routes, codecs=codecs) as rt:
+        run = await rt.start(routes)
+        async with Worker(url, steps=[routed], queues=["elsewhere"]):
+            async with asyncio.timeout(30):
+                while "cannot be read here" not in caplog.text:
+                    await asyncio.sleep(0)
+        assert await run.status() is RunStatus.WAITING
+        async with Worker(url, steps=[routed], queues=["elsewhere"], codecs=codecs):
             assert await run.result(timeout=30) == 42
         assert seen == [1, 2]
 

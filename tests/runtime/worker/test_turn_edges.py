@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from durable import Context, RunCancelledError, Signal, step, workflow
-from durable.errors import CallerError, MessageUndeliverableError
+from durable.errors import CallerError, MessageUndeliverableError, RunFailedError
 from durable.handle import RunStatus
 from runtime import Client, Runtime, Worker
 from runtime.store.row import RunRow
@@ -104,6 +104,19 @@ async def test_a_run_that_is_served_by_hand_without_its_code_is_stuck_and_goes_o
                 await run.signal(go, 7)
             assert await run.result(timeout=30) == 7
             assert await run.status() is RunStatus.COMPLETED
+
+
+async def test_a_runtime_that_serves_only_what_it_starts_leaves_alone_what_it_has_no_code_for(tmp_path):
+    """Semantics 39: a workflow that is started by name belongs to the workers that have it."""
+    url = f"sqlite:///{tmp_path / 'd.db'}"
+    async with Runtime(url, workflows=[cancels_others], recover=False) as rt:
+        run = await rt.start("waits")
+        with pytest.raises(RunFailedError):
+            await (await rt.start(cancels_others)).result(timeout=30)
+        assert (await run.row()).owner is None
+        async with Worker(url, workflows=[waits]):
+            await run.signal(go, 7)
+            assert await run.result(timeout=30) == 7
 
 
 @pytest.mark.parametrize("token", ["", "no token", "YWJj", step_token("run", 7)[:-2] + "%%"])

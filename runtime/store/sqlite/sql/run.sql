@@ -80,3 +80,6 @@ SELECT key FROM durable_runs WHERE parent_run_id = ? AND closed_at_us IS NULL OR
 
 -- name: last_event
 SELECT seq, batch, kind, at_us, actor, command, name, detail, payload, hash FROM durable_events WHERE run_key = ? ORDER BY seq DESC LIMIT 1;
+
+-- name: unread_start
+SELECT actor, detail, payload FROM durable_inbox WHERE workflow_id = ? AND run_id = ? AND kind = 'RunStarted';
