@@ -193,6 +193,11 @@ class Store(Protocol):
         """When the next unowned task of these becomes available; None if there is none. Reads only."""
         ...
 
+    async def begin_task(self, task: TaskRow, attempt: AttemptRow) -> bool:
+        """Record that an attempt of a held task begins. False, and nothing written, if owner or epoch changed
+        or the task is gone."""
+        ...
+
     async def finish_task(self, task: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow] = ()) -> bool:
         """Remove the task and deliver its outcome to the run. False, and nothing written, if owner or epoch
         changed or the task is gone. False, and only the task removed, if the run takes no outcome of the step

@@ -33,6 +33,7 @@ from durable.registry import Registry
 from runtime.clock import Clock
 from runtime.store.protocol import CommitOutcome, Lease, Store
 from runtime.store.row import AttemptRow, InboxRow
+from runtime.store.rule import STEP_OUTCOMES
 from runtime.store.turn import RunChange, Turn
 from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
@@ -60,12 +61,18 @@ DRAIN_SIZE: Final = 32
 
 @dataclass(slots=True)
 class _Pending:
-    """A turn on its way to the store, and what follows once it is durable."""
+    """A turn on its way to the store, and what follows once it is durable.
+
+    Attributes:
+        facts, records: what went into it, for the case that it can never be written.
+    """
 
     held: HeldRun
     turn: Turn
     activation: Activation | None = None
     then: Sequence[Callable[[], None]] = ()
+    facts: Sequence[Fact] = ()
+    records: Sequence[tuple[AttemptRow, Callable[[], None]]] = ()
 
 
 class Engine:
@@ -195,6 +202,8 @@ class Engine:
                 return self.stick(held, error)
         held.wants_turn = False
         inbox, facts, records = held.inbox, held.facts, held.records
+        if inbox and held.executions:
+            self._settle_steps(held, inbox)
         held.inbox, held.facts, held.records = [], [], []
         replayer = held.replayer
         if replayer is None:
@@ -212,7 +221,15 @@ class Engine:
             return self.stick(held, error)
         if unread:
             held.facts[:0] = [fact for fact in facts if id(fact) in unread]
-        return _Pending(held, turn, activation, [then for _, then in records] if records else ())
+            facts = [fact for fact in facts if id(fact) not in unread]
+        return _Pending(held, turn, activation, [then for _, then in records] if records else (), facts, records)
+
+    def _settle_steps(self, held: HeldRun, inbox: Sequence[InboxRow]) -> None:
+        """Steps whose outcome came from outside are not to be tried again here."""
+        for row in inbox:
+            execution = held.executions.get(row.fact.command or 0)
+            if execution is not None and row.fact.kind in STEP_OUTCOMES:
+                self.runner.settle(execution)
 
     def _record(self, held: HeldRun, records: list[tuple[AttemptRow, Callable[[], None]]]) -> _Pending | None:
         """A turn that only records attempts, while the run is not in memory."""
@@ -283,6 +300,8 @@ class Engine:
                 again.append(pending)
                 unavailable = outcome
             else:
+                pending.held.facts[:0] = pending.facts
+                pending.held.records[:0] = pending.records
                 self._submit([self.stick(pending.held, outcome)])
         if len(again) < len(batch):
             self.outage.over()

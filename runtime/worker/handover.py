@@ -29,6 +29,8 @@ class Handovers:
 
     def begin(self, execution: Execution) -> None:
         """The attempt handed its step over: put that on record, then watch."""
+        if not execution.is_open:
+            return  # who completes it was faster
         row = self._verdicts.row(execution, AttemptOutcome.HANDED_OVER)
         self._host.record_attempt(execution, row, lambda: self.watch(execution) if execution.is_open else None)
 

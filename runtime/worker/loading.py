@@ -97,6 +97,8 @@ class Loader:
                     return
                 history = await engine.store.read_history(held.row.run_id)
                 blobs = await engine.store.read_blobs(held.row.run_id)
+                if not held.is_ours:
+                    return
                 try:
                     for part in _parts(history):
                         engine.watchdog.run(held.row.workflow_id, replayer.load, part, blobs)
@@ -173,6 +175,8 @@ class Loader:
             for number, waiter in replayer.open.items()
             if isinstance(waiter.command, ScheduleStep)
         }
+        if not held.is_ours:  # what is open is somebody else's to go on with
+            return
         recovery = plan_recovery(
             held,
             replayer,

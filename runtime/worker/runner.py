@@ -120,6 +120,11 @@ class StepRunner:
         elif execution.has_begun and not _runs_in_thread(execution):
             execution.task.cancel()
 
+    def settle(self, execution: Execution) -> None:
+        """The step has its outcome from somebody else: what still runs here reports to nobody."""
+        execution.held.executions.pop(execution.command.number or 0, None)
+        self._sleepers.wake(execution)
+
     def drop(self, execution: Execution) -> None:
         """The run is not ours any more: stop without a word."""
         execution.held.executions.pop(execution.command.number or 0, None)
@@ -173,7 +178,7 @@ class StepRunner:
     # -- an attempt ---------------------------------------------------------------------------------------
 
     def _launch(self, execution: Execution) -> None:
-        if self._is_stopping:
+        if self._is_stopping or not execution.held.is_ours:
             return
         if len(self._tasks) >= self._limits.concurrent or not self._host.may_start():
             self._waiting.append(execution)

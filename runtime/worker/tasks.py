@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import record_exception
 from durable.commands import ScheduleStep
+from durable.duration import MICROSECONDS
 from durable.errors import StepInDoubtError, StepLostError, StoreUnavailableError
 from durable.history import EventKind, Fact
 from durable.step import StepDefinition
@@ -148,7 +149,7 @@ class TaskServer:
         execution.attempt, execution.losses = task.attempt, task.losses
         execution.heartbeat = newest_heartbeat(rows, beat)
         self._tasks[task.run_id, task.command] = (task, execution)
-        error = self._doubt(task, definition)
+        error = self._doubt(task, definition, last)
         if last is not None and last.outcome is AttemptOutcome.HANDED_OVER:
             self._runner.watch(execution)
         elif error is None:
@@ -157,10 +158,12 @@ class TaskServer:
             payload = engine.envelope.seal(record_exception(error))
             self.step_ended(execution, Fact(EventKind.STEP_FAILED, task.command, task.step, None, payload))
 
-    def _doubt(self, task: TaskRow, definition: StepDefinition[..., object]) -> StepInDoubtError | StepLostError | None:
-        if task.losses and definition.options_.delivery == "at_most_once":
+    def _doubt(
+        self, task: TaskRow, definition: StepDefinition[..., object], last: AttemptRow | None
+    ) -> StepInDoubtError | StepLostError | None:
+        if definition.options_.delivery == "at_most_once" and last is not None:
             return StepInDoubtError(
-                f"step {task.step!r} was taken by a worker that is lost, and its outcome is unknown; it is not run again",
+                f"step {task.step!r} was started by worker {last.worker} and its outcome is unknown; it is not run again",
                 step=task.step,
             )
         if task.losses >= MAX_LOSSES:
@@ -176,36 +179,30 @@ class TaskServer:
 
     def step_ended(self, execution: Execution, fact: Fact) -> None:
         """Deliver the outcome."""
-        task, _ = self._tasks.pop((execution.held.row.run_id, execution.command.number or 0))
-        row = InboxRow(task.workflow_id, task.run_id, None, fact, self._engine.clock.now_us())
-        self._tell(self._deliver(task, row))
-
-    def _tell(self, work: Coroutine[Any, Any, None]) -> None:
-        """Tell the store what became of a task, also while the worker stops."""
-        telling = self._engine.spawn(work)
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
-
-    async def _deliver(self, task: TaskRow, row: InboxRow) -> None:
-        engine = self._engine
-        try:
-            if not await engine.store.finish_task(task, row):
-                log.warning("step %s of run %s went to another worker", task.step, task.run_id)
-        except StoreUnavailableError:
-            engine.later(engine.options.retry_delay_us, lambda: self._tell(self._deliver(task, row)))
-        self.poll()
+        task = self._give_up(execution)
+        if task is not None:
+            row = InboxRow(task.workflow_id, task.run_id, None, fact, self._engine.clock.now_us())
+            self._tell(self._deliver(task, row))
 
     def step_handed_over(self, execution: Execution, limit_at_us: int | None) -> None:
-        """Never asked for: the task of a step that was handed over is given back until its limits are due."""
+        """Give the task back until a limit of the step is due."""
+        task = self._give_up(execution)
+        if task is not None:
+            self._tell(self._postpone(replace(task, available_at_us=NEVER_US if limit_at_us is None else limit_at_us)))
 
     def record_attempt(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
-        """A failed attempt gives the task back, and so does one that was handed over, until its limits are due. A begun one
-        is on record by its claim."""
+        """A failed attempt gives the task back, and so does one that was handed over, until its limits are due. That one begins
+        is known by its claim, unless it must never begin twice."""
         if row.outcome is AttemptOutcome.STARTED:
-            then()
+            if execution.command.definition.options_.delivery == "at_most_once":
+                self._tell(self._start(execution, row, then))
+            else:
+                then()
             return
-        task, _ = self._tasks.pop((row.run_id, row.command))
+        task = self._give_up(execution)
         execution.held.executions.pop(row.command, None)
+        if task is None:
+            return
         if row.outcome is AttemptOutcome.HANDED_OVER:
             execution.heard_at_us = row.started_at_us
             limit_at_us = execution.next_limit_at_us()
@@ -214,12 +211,51 @@ class TaskServer:
             later = replace(task, attempt=row.attempt + 1, available_at_us=row.next_at_us or row.started_at_us)
         self._tell(self._postpone(later, row))
 
-    async def _postpone(self, task: TaskRow, row: AttemptRow) -> None:
+    def _give_up(self, execution: Execution) -> TaskRow | None:
+        """Forget a task; None where it is not this execution's any more."""
+        key = execution.held.row.run_id, execution.command.number or 0
+        task, current = self._tasks.get(key, (None, None))
+        if current is not execution:
+            return None
+        del self._tasks[key]
+        return task
+
+    # -- what the store is told ---------------------------------------------------------------------------
+
+    def _tell(self, work: Coroutine[Any, Any, None]) -> None:
+        """Tell the store what became of a task, also while the worker stops."""
+        telling = self._engine.spawn(work)
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def _until_told(self, tell: Callable[[], Awaitable[bool]]) -> bool:
+        """Ask the store until it has an answer."""
         engine = self._engine
-        try:
-            await engine.store.postpone_task(task, row)
-        except StoreUnavailableError:
-            engine.later(engine.options.retry_delay_us, lambda: self._tell(self._postpone(task, row)))
+        while True:
+            try:
+                return await tell()
+            except StoreUnavailableError as error:
+                engine.outage.tell(error)
+                await asyncio.sleep(engine.options.retry_delay_us / MICROSECONDS)
+
+    async def _start(self, execution: Execution, row: AttemptRow, then: Callable[[], None]) -> None:
+        key = row.run_id, row.command
+        task, current = self._tasks.get(key, (None, None))
+        if task is None or current is not execution:
+            return
+        if await self._until_told(lambda: self._engine.store.begin_task(task, row)):
+            then()
+        else:
+            self._give_up(execution)
+            self._runner.drop(execution)
+
+    async def _deliver(self, task: TaskRow, row: InboxRow) -> None:
+        if not await self._until_told(lambda: self._engine.store.finish_task(task, row)):
+            log.warning("step %s of run %s went to another worker, or has its outcome", task.step, task.run_id)
+        self.poll()
+
+    async def _postpone(self, task: TaskRow, row: AttemptRow | None = None) -> None:
+        await self._until_told(lambda: self._engine.store.postpone_task(task, row))
         self.poll()
 
     def may_start(self) -> bool:

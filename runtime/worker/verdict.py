@@ -80,7 +80,9 @@ class Verdicts:
         return error
 
     def failed(self, execution: Execution, error: BaseException) -> None:
-        """The attempt raised: the step is repeated if its policy allows, else it fails."""
+        """The attempt raised: the step is repeated if its policy allows, else it fails. Not one that has its outcome already."""
+        if not execution.is_open:
+            return
         next_at_us, error = self._next_attempt(execution, error)
         record = record_exception(error)
         attempt = execution.attempt

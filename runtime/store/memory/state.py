@@ -261,6 +261,8 @@ class State:
             kept.message_ids.add(row.message_id)
         if row.fact.kind in STEP_OUTCOMES and row.fact.command is not None:
             run.answered.add(row.fact.command)
+            # whoever gave the outcome, nobody is to run the step any more
+            self.tasks.pop((run.row.run_id, row.fact.command), None)
 
     def _wake(self, run: KeptRun, row: InboxRow) -> None:
         is_delayed = run.row.seq == 0 and run.row.ready_at_us is not None

@@ -227,6 +227,13 @@ class MemoryStore(Reading):
         kept = self._state.tasks.get((task.run_id, task.command))
         return kept if kept is not None and (kept.owner, kept.epoch) == (task.owner, task.epoch) else None
 
+    async def begin_task(self, task: TaskRow, attempt: AttemptRow) -> bool:
+        if self._held(task) is None:
+            return False
+        with self._transaction() as state:
+            state.record_attempt(state.runs[task.run_id], attempt)
+        return True
+
     async def finish_task(self, task: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow] = ()) -> bool:
         if self._held(task) is None:
             return False

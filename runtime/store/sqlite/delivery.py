@@ -18,6 +18,7 @@ from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import load
 
 _INBOX: Final = load("inbox")
+_TASK: Final = load("task")
 _PART: Final = load("part")
 
 
@@ -77,6 +78,8 @@ def put(session: Session, run: Run, row: InboxRow, run_id: str | None) -> None:
         session.execute(_INBOX["remember_message"], (run.workflow_id, row.message_id))
     if row.fact.kind in STEP_OUTCOMES and row.fact.command is not None:
         session.execute(_INBOX["remember_outcome"], (run.key, row.fact.command))
+        if run.has_parts:  # whoever gave the outcome, nobody is to run the step any more
+            session.execute(_TASK["delete"], (run.key, row.fact.command))
     refer_to_blobs(session, run, (row.fact.payload,))
 
 

@@ -233,6 +233,11 @@ class SqliteStore(Reading):
     ) -> list[TaskRow]:
         return await self._write(lambda session: task.claim_tasks(session, worker_id, queues, steps, limit, now_us))
 
+    async def begin_task(self, task_row: TaskRow, attempt: AttemptRow) -> bool:
+        return await self._write(
+            lambda session: task.begin_task(session, task_row, attempt), run_ids=(task_row.run_id,)
+        )
+
     async def finish_task(self, task_row: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow] = ()) -> bool:
         return await self._write(
             lambda session: task.finish_task(session, task_row, row, attempts), run_ids=(task_row.run_id,)

@@ -117,6 +117,15 @@ def claim_tasks(
     return claimed
 
 
+def begin_task(session: Session, task: TaskRow, attempt: AttemptRow) -> bool:
+    """``Store.begin_task``."""
+    held = held_task(session, task)
+    if held is None:
+        return False
+    record_attempt(session, held[0], attempt)
+    return True
+
+
 def finish_task(session: Session, task: TaskRow, row: InboxRow, attempts: Sequence[AttemptRow]) -> bool:
     """``Store.finish_task``."""
     held = held_task(session, task)

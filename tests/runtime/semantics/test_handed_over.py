@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from durable import CompleteLater, Context, RetryPolicy, StepTimeoutError, step, step_info, workflow
+from durable import CompleteLater, Context, RetryPolicy, Signal, StepTimeoutError, step, step_info, workflow
 from durable.errors import CallerError, DecodeError, RunClosedError, RunFailedError, StepCancelledError
 from runtime import Worker
 from runtime.worker.token import parse_token
 from semantics.waiting import until
 
 pytestmark = pytest.mark.anyio
+
+go = Signal("go", bool)
 
 seen: list[Any] = []
 tokens: list[str] = []
@@ -184,3 +186,38 @@ async def test_a_routed_step_that_was_handed_over_is_not_called_again(open_runti
             await rt.step(tokens[0]).complete(5)
             assert await run.result(timeout=30) == 5
         assert len(tokens) == 1
+
+
+def repeats_on(queue: str | None) -> Any:
+    @step(name="hands_over", queue=queue, timeout=60, retry=RetryPolicy(max_attempts=3, initial_interval=0.001))
+    async def hands_over() -> str:
+        tokens.append(step_info().token)
+        raise CompleteLater
+
+    @workflow(name="goes_on", messages=[go])
+    async def goes_on(ctx: Context) -> str:
+        return f"{await ctx.step(hands_over)}, {await ctx.wait_signal(go)}"
+
+    return goes_on, hands_over
+
+
+@pytest.mark.parametrize("queue", [None, "elsewhere"], ids=["own", "routed"])
+async def test_a_step_that_others_completed_is_not_tried_again(open_runtime, clock, url, queue):
+    """Semantics 31: its outcome is final, though the limits of the attempt that handed it over pass later."""
+    goes_on, hands_over = repeats_on(queue)
+    async with (
+        open_runtime(goes_on, clock=clock) as rt,
+        Worker(url, steps=[hands_over], queues=["elsewhere"], clock=clock),
+    ):
+        run = await rt.start(goes_on)
+        await until(rt, lambda: is_handed_over(run))
+        await rt.step(tokens[0]).complete("done")
+        await run.until_waiting("go", timeout=30)
+        clock.advance(61)
+        other = await rt.start(goes_on)  # what is due by now is done before this one is handed over
+        await until(rt, lambda: is_handed_over(other))
+        clock.advance(0.01)
+        await run.signal(go, True)
+        assert await run.result(timeout=30) == "done, True"
+        assert len(tokens) == 2
+        await other.terminate()

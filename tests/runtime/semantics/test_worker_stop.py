@@ -115,6 +115,18 @@ async def test_the_outcome_of_a_routed_step_is_delivered_while_its_worker_stops(
         assert seen == ["paid"]
 
 
+async def test_a_routed_step_that_is_cut_off_is_in_doubt_if_it_must_not_run_twice(open_runtime, url):
+    """Semantics 29: at most once, also where another worker runs it and gives it back when it stops."""
+    async with open_runtime(pays) as rt:
+        run = await rt.start(pays)
+        async with Worker(url, steps=[pays_elsewhere], queues=["elsewhere"], grace_seconds=0):
+            await reached.wait()
+        async with Worker(url, steps=[pays_elsewhere], queues=["elsewhere"]):
+            with pytest.raises(RunFailedError, match="outcome is unknown"):
+                await run.result(timeout=30)
+        assert seen == ["paid"]
+
+
 STUCK_THREAD = """
 import asyncio, sys, threading
 from durable import Context, step, workflow

@@ -78,3 +78,40 @@ async def test_a_worker_whose_lease_lapsed_gives_up_its_runs_and_joins_again(tmp
         assert sorted(begun) == ["held", "held", "routed", "routed"]
         assert bool(refused) is not is_room
         may_end.set()
+
+
+@workflow
+async def waits_for_one(ctx: Context) -> str:
+    return await ctx.step(held)
+
+
+async def test_a_run_that_is_lost_while_it_is_loaded_begins_no_step(tmp_path: Path, monkeypatch) -> None:
+    """Semantics 44: who has lost a run does nothing for it, however far it was in taking it up."""
+    global begun, may_end
+    begun, may_end = [], asyncio.Event()
+    url = f"sqlite:///{tmp_path / 'durable.db'}"
+    async with Client(url) as client:
+        async with Worker(url, workflows=[waits_for_one], grace_seconds=0):
+            run = await client.start(waits_for_one)
+            await until(lambda: begun)
+        read, is_reading, may_read = SqliteStore.read_attempts, asyncio.Event(), asyncio.Event()
+
+        async def read_slowly(self: SqliteStore, *args: Any) -> Any:
+            rows = await read(self, *args)
+            if not is_reading.is_set():
+                is_reading.set()
+                await may_read.wait()
+            return rows
+
+        monkeypatch.setattr(SqliteStore, "read_attempts", read_slowly)
+        async with Worker(url, workflows=[waits_for_one]) as worker:
+            await is_reading.wait()
+            engine = worker.engine
+            assert engine is not None
+            (lost,) = engine.held.values()
+            engine.lose_all()
+            may_read.set()
+            engine.claims.look_after(lost.row.run_id)
+            assert await run.result(timeout=30) == "of the second call"
+            assert begun == ["held", "held"]
+            assert not lost.executions
