@@ -162,6 +162,7 @@ async def test_only_its_holder_finishes_or_postpones_a_task(store, wrong):
     stranger = task(author.run, **{"owner": "b", "epoch": 1, **wrong})
     assert not await store.finish_task(stranger, outcome(author.run, 1), [attempt(author.run, 1)])
     assert not await store.postpone_task(stranger, attempt(author.run, 1))
+    assert not await store.begin_task(stranger, attempt(author.run, 1))
     assert await store.read_tasks(author.run.run_id) == [held]
     assert await store.read_attempts(author.run.run_id) == []
     assert await store.read_inbox(author.run.run_id) == []
@@ -180,6 +181,23 @@ async def test_postponed_task_comes_back_at_its_time_with_its_new_attempt(store)
     [taken] = await take(store, "c", now_us=T0 + 50)
     assert (taken.owner, taken.epoch, taken.attempt) == ("c", 2, 2)
     assert not await store.finish_task(held, outcome(author.run, 1))
+
+
+async def test_attempt_of_a_held_task_that_begins_is_on_record(store):
+    author = await begin_with_tasks(store)
+    [held] = await take(store)
+    assert await store.begin_task(held, attempt(author.run, 1))
+    assert await store.read_attempts(author.run.run_id) == [attempt(author.run, 1)]
+    assert await store.read_tasks(author.run.run_id) == [held]
+
+
+async def test_outcome_from_elsewhere_ends_the_task(store):
+    author = await begin_with_tasks(store, {"command": 1}, {"command": 2})
+    [held, _] = await take(store)
+    await store.send(outcome(author.run, 1))
+    assert [left.command for left in await store.read_tasks(author.run.run_id)] == [2]
+    assert not await store.finish_task(held, outcome(author.run, 1))
+    assert len(await store.read_inbox(author.run.run_id)) == 1
 
 
 async def test_task_may_be_given_back_without_an_attempt(store):
