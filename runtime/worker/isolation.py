@@ -31,6 +31,12 @@ IDLE_SECONDS: Final = 300.0
 EXIT_SECONDS: Final = 1.0
 """How long is waited for a process to end that has nothing more to say."""
 
+STREAM_BYTES: Final = 2**16
+"""How much of an answer is read ahead."""
+
+DRAIN_SECONDS: Final = 0.5
+"""How long what a process said before it died is read, where a child that it forked keeps the pipe open."""
+
 HOME: Final = str(Path(__file__).resolve().parents[2])
 
 BOOT: Final = "import sys; sys.path[0] = sys.argv[1]; from runtime.worker.remote import serve; serve()"
@@ -85,26 +91,60 @@ class StepProcesses:
         for process in list(self._idle):
             self._end(process)
         if self._ending:
-            await asyncio.wait(set(self._ending), timeout=EXIT_SECONDS)
+            await asyncio.wait(set(self._ending))
+
+
+class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
+    """The streams of a process, and word of its end.
+
+    ``asyncio.subprocess.Process.wait`` comes back only when the pipes are closed, too, and a child that the step forked
+    and that outlives it holds them open. So it is the end of the process that closes them.
+    """
+
+    transport: asyncio.SubprocessTransport
+
+    def __init__(self) -> None:
+        super().__init__(limit=STREAM_BYTES, loop=asyncio.get_running_loop())
+        self.has_exited = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self.transport = transport
+        super().connection_made(transport)
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.has_exited.set()
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, self.close)
+
+    def close(self) -> None:
+        """Close the pipes, and do not wait for somebody to read what is still to be written."""
+        calls = self.transport.get_pipe_transport(0)
+        if isinstance(calls, asyncio.WriteTransport) and not calls.is_closing():
+            calls.abort()
+        self.transport.close()
 
 
 class _StepProcess:
     """One process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._calls, self._answers = process.stdin, process.stdout
+    def __init__(self, protocol: _Protocol) -> None:
+        assert protocol.stdin is not None
+        assert protocol.stdout is not None
+        self._protocol = protocol
+        self._calls, self._answers = protocol.stdin, protocol.stdout
 
     @classmethod
     async def start(cls) -> _StepProcess:
         pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec(sys.executable, "-c", BOOT, HOME, stdin=pipe, stdout=pipe))
+        loop = asyncio.get_running_loop()
+        command = (sys.executable, "-c", BOOT, HOME)
+        _, protocol = await loop.subprocess_exec(_Protocol, *command, stdin=pipe, stdout=pipe, stderr=None)
+        return cls(protocol)
 
     @property
     def is_alive(self) -> bool:
-        return self._process.returncode is None
+        return not self._protocol.has_exited.is_set()
 
     async def call(self, definition: StepDefinition[..., Any], arguments: str, info: StepInfo) -> tuple[str, str]:
         """The kind of the outcome, and its text."""
@@ -135,10 +175,9 @@ class _StepProcess:
 
     async def _last_words(self) -> str:
         """How it ended."""
-        try:
-            async with asyncio.timeout(EXIT_SECONDS):
-                code = await self._process.wait()
-        except TimeoutError:
+        await self._wait()
+        code = self._protocol.transport.get_returncode()
+        if code is None:
             return "closed its connection to the worker"
         if code >= 0:
             return f"died with exit code {code}"
@@ -146,18 +185,25 @@ class _StepProcess:
             return f"was killed by {signal.Signals(-code).name}"
         return f"was killed by signal {-code}"
 
+    async def _wait(self) -> None:
+        """Wait a moment for its end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_SECONDS):
+                await self._protocol.has_exited.wait()
+
     async def end(self) -> None:
         """Kill it, and give back what it held."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        self._calls.close()
-        await self._process.wait()
-        await self._answers.read()
+        try:
+            with suppress(ProcessLookupError):
+                self._protocol.transport.kill()
+            await self._wait()
+        finally:
+            self._protocol.close()
 
 
 def _levels() -> dict[str, int]:
     """What is logged here, by logger."""
-    loggers = logging.root.manager.loggerDict
+    loggers = logging.root.manager.loggerDict.copy()  # other threads add to it
     own = {
         name: logger.level for name, logger in loggers.items() if isinstance(logger, logging.Logger) and logger.level
     }

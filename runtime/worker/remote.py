@@ -92,7 +92,10 @@ class _Remote:
 
 def serve() -> None:
     """Run the calls of the worker until it closes its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the worker's, which lets its steps finish
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_to_worker)
+    forks = _Forks()
+    os.register_at_fork(before=forks.begin, after_in_parent=forks.end, after_in_child=forks.begun)
     calls, wire = os.fdopen(os.dup(0), "rb"), _Wire(os.fdopen(os.dup(1), "wb"))
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
         os.dup2(nothing.fileno(), 0)
@@ -102,6 +105,30 @@ def serve() -> None:
         sys.path[:] = call["path"]
         wire.begin()
         wire.end(*_run(wire, call))
+
+
+def _leave_to_worker(_number: int, _frame: object) -> None:
+    """Nothing: a Ctrl-C and a service manager tell every process, and it is the worker that lets its steps finish or kills
+    them. A handler, because programs that a step starts inherit an ignored signal, and then they cannot be stopped."""
+
+
+class _Forks(threading.local):
+    """A fork is the step's own, which may end it, as ``multiprocessing`` does by SIGTERM. One that comes before the fork has
+    its handler back is kept until then."""
+
+    def begin(self) -> None:
+        """The thread is about to fork."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def begun(self) -> None:
+        """This is the fork."""
+        if signal.getsignal(signal.SIGTERM) is _leave_to_worker:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.end()
+
+    def end(self) -> None:
+        """The thread has forked."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
 def _run(wire: _Wire, call: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +36,8 @@ def presses(label: str) -> list[Any]:
     except ValueError:
         log.exception("once more")
     print("heard by nobody")
-    os.kill(os.getpid(), signal.SIGINT)  # as a Ctrl-C on the terminal, which is the worker's
+    for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and systemd send them to every process
+        os.kill(os.getpid(), number)
     info = step_info()
     return [os.getpid(), info.step, info.attempt, info.started_at_us > 0]
 
@@ -83,6 +87,33 @@ def stays(path: str) -> None:
 
 
 @step(isolation="process")
+def leaves_a_fork_behind(path: str, how: str) -> None:
+    if (child := os.fork()) == 0:
+        signal.pause()
+        os._exit(0)
+    Path(path).write_text(f"{child}\n", encoding="utf-8")
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
+
+
+ASKS_FOR_SIGNALS = """
+from signal import *
+print(getsignal(SIGINT) is default_int_handler, getsignal(SIGTERM) == SIG_DFL)
+"""
+
+
+@step(isolation="process")
+def ends_what_it_starts() -> list[Any]:
+    program = subprocess.run([sys.executable, "-c", ASKS_FOR_SIGNALS], capture_output=True, check=True, text=True)
+    fork = multiprocessing.get_context("fork").Process(target=signal.pause)
+    fork.start()
+    fork.terminate()
+    fork.join()
+    return [program.stdout.strip(), fork.exitcode]
+
+
+@step(isolation="process")
 def echoes(text: str) -> str:
     return text
 
@@ -109,6 +140,20 @@ async def dies_of_it(ctx: Context) -> None:
 @workflow
 async def holds(ctx: Context, path: str) -> None:
     await ctx.step(stays, path)
+
+
+@workflow
+async def forks(ctx: Context, path: str, how: str) -> str:
+    try:
+        await ctx.step(leaves_a_fork_behind, path, how)
+    except StepError as error:
+        return error.message
+    return "?"
+
+
+@workflow
+async def ends_others(ctx: Context) -> list[Any]:
+    return await ctx.step(ends_what_it_starts)
 
 
 @workflow
@@ -221,3 +266,55 @@ async def test_texts_of_any_length_cross_the_border(open_runtime):
     text = "ü" * 3_000_000
     async with open_runtime(repeats) as runtime:
         assert await (await runtime.start(repeats, text)).result(timeout=60) == text
+
+
+async def test_what_a_step_starts_can_be_ended(open_runtime):
+    """Its process leaves the signals that stop a worker to the worker; its programs and forks do not."""
+    async with open_runtime(ends_others) as runtime:
+        run = await runtime.start(ends_others)
+        assert await run.result(timeout=60) == ["True True", -signal.SIGTERM]
+
+
+async def test_the_death_of_a_process_is_noticed_though_its_fork_lives_on(open_runtime, tmp_path):
+    """Semantics 29: the fork holds the pipe to the worker open, which ends with the process all the same."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with open_runtime(forks) as runtime:
+        run = await runtime.start(forks, str(pipe), "dies")
+        fork = int(await asyncio.to_thread(reads_line, str(pipe)))
+        try:
+            message = await run.result(timeout=20)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+        assert message == "the process of step 'leaves_a_fork_behind' was killed by SIGKILL"
+
+
+async def test_a_process_is_given_back_though_its_fork_lives_on(open_runtime, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    before = asyncio.all_tasks()
+    async with open_runtime(forks) as runtime:
+        await runtime.start(forks, str(pipe), "stays")
+        fork = int(await asyncio.to_thread(reads_line, str(pipe)))
+    os.kill(fork, signal.SIGKILL)
+    assert asyncio.all_tasks() == before
+    gc.collect()  # an open transport says so
+
+
+async def test_loggers_may_be_added_while_a_step_begins(open_runtime, monkeypatch):
+    class Growing(logging.Logger):
+        """Stands for another thread."""
+
+        @property
+        def level(self) -> int:
+            loggers[f"shop.{len(loggers)}"] = logging.getLogger("shop")
+            return logging.INFO
+
+        @level.setter
+        def level(self, level: int) -> None:
+            pass
+
+    loggers = {**logging.root.manager.loggerDict, "shop.grows": Growing("shop.grows")}
+    monkeypatch.setattr(logging.root.manager, "loggerDict", loggers)
+    async with open_runtime(repeats) as runtime:
+        assert await (await runtime.start(repeats, "a")).result(timeout=60) == "a"
