@@ -6,34 +6,24 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.codec import Envelope, ValueCodec, rebuild_exception, summarize_exception
+from durable.codec import Envelope, ValueCodec
 from durable.errors import (
-    MissingCodeError,
     RunCancelledError,
     RunError,
     RunFailedError,
     RunNotFoundError,
     RunTerminatedError,
     RunTimeoutError,
-    StepError,
 )
 from durable.handle import RunStatus
-from durable.history import Event, EventKind
+from durable.history import TERMINAL, Event, EventKind
+from runtime.client.cause import rebuild_cause, summarize_cause
 from runtime.store.change import Ending
 from runtime.store.row import RunRow
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
 
-_ENDS: Final = frozenset(
-    {
-        EventKind.RUN_COMPLETED,
-        EventKind.RUN_FAILED,
-        EventKind.RUN_CANCELLED,
-        EventKind.RUN_TERMINATED,
-        EventKind.RUN_CONTINUED,
-    }
-)
 _LAST: Final = 64
 """Events at the end of a history, among which its terminal one nearly always is."""
 
@@ -73,9 +63,9 @@ async def _ending(client: Client, workflow_id: str, run_id: str) -> Ending:
 async def _terminal_event(client: Client, row: RunRow) -> Event:
     """The event that ended a run: the last one, unless its rollback went on later."""
     history = await client.store.read_history(row.run_id, after_seq=max(0, row.seq - _LAST))
-    if not any(event.kind in _ENDS for event in history):
+    if not any(event.kind in TERMINAL for event in history):
         history = await client.store.read_history(row.run_id)
-    return next(event for event in reversed(history) if event.kind in _ENDS)
+    return next(event for event in reversed(history) if event.kind in TERMINAL)
 
 
 def read_outcome(
@@ -114,15 +104,12 @@ def read_outcome(
 
 def failure(name: str, row: RunRow, record: str, modules: Sequence[ModuleType]) -> RunError:
     """The error of a failed run; its cause is what the workflow raised, as far as that can be rebuilt here."""
-    try:
-        cause: Exception = rebuild_exception(record, modules=modules)
-    except MissingCodeError as missing:
-        cause = StepError(missing.message)
+    cause = rebuild_cause(record, modules)
     if isinstance(cause, RunTimeoutError):
         return cause
     undone = {"completed": "; it was rolled back", "failed": "; its rollback failed"}.get(row.rollback, "")
     error = RunFailedError(
-        f"{name} failed: {summarize_exception(cause)}{undone}", workflow_id=row.workflow_id, run_id=row.run_id
+        f"{name} failed: {summarize_cause(cause)}{undone}", workflow_id=row.workflow_id, run_id=row.run_id
     )
     error.__cause__ = cause
     return error

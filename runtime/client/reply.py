@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable.codec import rebuild_exception
-from durable.errors import CallerError, OutcomeError, ReadOnlyError, StepError
+from durable.errors import CallerError, OutcomeError, ReadOnlyError
+from runtime.client.cause import rebuild_cause, summarize_cause
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -18,16 +18,11 @@ def rebuild_reply(client: Client, record: str, wrap: type[OutcomeError], what: s
         record: of the exception, as plain JSON.
         what: names the message, such as ``query 'total'``.
     """
-    cause = rebuild_exception(record, modules=client.modules)
+    cause = rebuild_cause(record, client.modules)
     if isinstance(cause, (CallerError, wrap)):
         cause.__dict__.pop("__notes__", None)  # where the worker's machine raised it helps no caller
         return cause
-    if isinstance(cause, ReadOnlyError):
-        text = cause.message
-    elif type(cause) is StepError:  # what stands for a class that is not rebuilt
-        text = f"{cause.error_type}: {cause.message}"
-    else:
-        text = f"{type(cause).__name__}: {cause}"
+    text = cause.message if isinstance(cause, ReadOnlyError) else summarize_cause(cause)
     error = wrap(f"{what} failed: {text}")
     error.__cause__ = cause
     return error
