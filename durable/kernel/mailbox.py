@@ -8,7 +8,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from durable.codec import record_exception
 from durable.commands import CompleteUpdate, FailUpdate, SetAsideMessage
@@ -27,6 +27,9 @@ from durable.messages import Message, Query, Signal, Update
 
 if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
+
+_TAKERS: Final = 16
+"""Who waits for signals of one name, before those who gave up are looked for among them."""
 
 
 class Received(NamedTuple):
@@ -64,6 +67,23 @@ class Handler:
         return fn
 
 
+class Takers(deque[tuple[asyncio.Future[Any], Message[Any]]]):
+    """Who waits for the next signal of a name, the first one first; those who gave up stay until they are as many as the others.
+
+    Attributes:
+        limit: length at which to sweep.
+    """
+
+    limit = _TAKERS
+
+    def sweep(self) -> None:
+        """Forget who gave up."""
+        live = [taker for taker in self if not taker[0].done()]
+        self.clear()
+        self.extend(live)
+        self.limit = max(_TAKERS, 2 * len(live))
+
+
 class Mailbox:
     """Routes messages of one run. Part of the kernel: every decision here depends on history alone.
 
@@ -80,7 +100,7 @@ class Mailbox:
         self._replayer = replayer
         self.handlers: dict[str, Handler] = {}
         self.buffer: dict[str, deque[Received]] = {}
-        self.waiting: dict[str, deque[tuple[asyncio.Future[Any], Message[Any]]]] = {}
+        self.waiting: dict[str, Takers] = {}
         self.conditions: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
         self.delivered: dict[object, Received] = {}
         self.running: dict[asyncio.Task[Any], tuple[str, str] | None] = {}
@@ -142,7 +162,12 @@ class Mailbox:
     def wait(self, message: Signal[Any]) -> asyncio.Future[Any]:
         """A future of the next signal."""
         future = self._replayer.loop.create_future()
-        self.waiting.setdefault(message.name, deque()).append((future, message))
+        takers = self.waiting.get(message.name)
+        if takers is None:
+            takers = self.waiting[message.name] = Takers()
+        elif len(takers) >= takers.limit:
+            takers.sweep()
+        takers.append((future, message))
         return future
 
     def _decode(self, message: Message[Any], payload: str | None) -> Any:

@@ -8,9 +8,16 @@ from typing import Final
 RUN_DEADLINE: Final = 0
 """Number of the timer of the run's own timeout, which no command has."""
 
+_SLACK: Final = 32
+"""Forgotten deadlines that the heap may keep besides as many as still count."""
+
 
 class Timers:
-    """Deadlines by command number; a heap of all that were ever set, and a table of those that still count."""
+    """Deadlines by command number; a table of those that count, and a heap of them and of some that were forgotten.
+
+    Forgetting leaves the heap alone until most of it is forgotten: a limit around each of many steps is taken back long
+    before it is due.
+    """
 
     __slots__ = ("_heap", "_live")
 
@@ -28,7 +35,13 @@ class Timers:
 
     def clear(self, number: int) -> bool:
         """Forget a timer; False if it was not set."""
-        return self._live.pop(number, None) is not None
+        live = self._live
+        if live.pop(number, None) is None:
+            return False
+        if len(self._heap) > 2 * len(live) + _SLACK:
+            self._heap = [(at_us, number) for number, at_us in live.items()]
+            heapq.heapify(self._heap)
+        return True
 
     def next_us(self) -> int | None:
         """The earliest deadline."""
