@@ -34,8 +34,8 @@ class Change:
         queries: a query wants an answer, or got one.
         updates: an update got an outcome.
         closed: ids of the runs that ended; None: any run may have.
-        wrote: run ids whose published values, streams, attempts or history grew, or whose status or wait changed;
-            None: any.
+        wrote: run ids whose published values, streams, attempts or history grew, whose status or wait changed, or
+            that used up what was sent to them; None: any.
         endings: of those of ``closed`` of which the store knows it without looking, how they ended.
     """
 

@@ -21,12 +21,15 @@ from conformance.build import (
     new_run,
     outcome,
     query,
+    reclaim,
     task,
     update,
 )
 from durable.errors import RunClosedError, RunExistsError, RunNotFoundError
+from durable.handle import RunStatus
 from durable.history import EventKind
 from runtime.store.change import Change
+from runtime.store.turn import RunChange
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +83,17 @@ async def test_commit_without_events_tells_that_a_run_waits_for_something_else(s
     await author.commit(STARTED, consumed=author.row_ids, change=RUNNING)
     ear = Ear(store)
     await author.commit(change=WAITING)
+    change = await ear.hears(lambda change: change.wrote is None or change.wrote)
+    assert change.wrote is None or change.wrote == {author.run.run_id}
+
+
+async def test_run_that_is_stuck_again_for_the_same_reason_is_told_of(store):
+    await begin_stuck(store)
+    await store.send(message(content=fact(EventKind.RUN_RESUMED)))
+    author = await reclaim(store)
+    stuck = RunChange(RunStatus.STUCK, release=True, code=author.run.code, reason=author.run.reason)
+    ear = Ear(store)
+    await author.commit(consumed=author.row_ids, change=stuck)
     change = await ear.hears(lambda change: change.wrote is None or change.wrote)
     assert change.wrote is None or change.wrote == {author.run.run_id}
 

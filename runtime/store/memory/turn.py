@@ -158,7 +158,7 @@ def _write_own_rows(state: State, run: KeptRun, turn: Turn) -> None:
     for item in turn.stream:
         run.streams.setdefault(item.name, {})[item.position] = item
     run.logs.extend(turn.logs)
-    if turn.events or turn.published or turn.stream:
+    if turn.events or turn.consumed or turn.published or turn.stream:
         state.draft.wrote.add(turn.run_id)
 
 

@@ -74,6 +74,8 @@ def _find_conflict(session: Session, run: Run, turn: Turn) -> ConflictError | No
 def _write_own_rows(session: Session, run: Run, turn: Turn) -> None:
     if turn.consumed:
         session.consume(run, turn.consumed)
+        if not turn.events:  # a run that is stuck once more looks as before, to whoever had it tried again
+            session.draft.wrote.add(run.run_id)
     if turn.events:
         session.append(run, turn.events)
         for event in turn.events:
