@@ -156,6 +156,7 @@ async def _until_over(runtime: Runtime, run_id: str) -> RunRow:
 
 def _tell_outcome(session: Session, row: RunRow, target: str, over: RunRow | None) -> int:
     from durable.handle import RollbackStatus
+    from runtime.store.reason import halt_of
 
     output = session.output
     again = session.command("rollback", row.workflow_id, target, opens_values=True)
@@ -165,6 +166,11 @@ def _tell_outcome(session: Session, row: RunRow, target: str, over: RunRow | Non
     elif over.rollback is RollbackStatus.COMPLETED:
         code, event = ExitCode.OK, "ended"
         output.note(f"{row.workflow_id} is rolled back")
+    elif (halt := halt_of(over.reason)) is not None:
+        code, event = ExitCode.STUCK, "standstill"
+        output.note(
+            f"the rollback of {row.workflow_id} cannot go on: {halt}\nnothing is lost; mend it and go on: {again}"
+        )
     else:
         code, event = ExitCode.FAILED, "ended"
         show = session.command("show", row.workflow_id, opens_values=True)
@@ -172,5 +178,7 @@ def _tell_outcome(session: Session, row: RunRow, target: str, over: RunRow | Non
     if output.as_json:
         done = over if over is not None else row
         more = {} if code is ExitCode.OK else {"resume": again}
+        if code is ExitCode.STUCK:
+            more["reason"] = done.reason or ""
         output.event(event, workflow_id=row.workflow_id, status=done.status, rollback=done.rollback, **more)
     return code

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from durable.codec import Envelope
@@ -255,8 +255,7 @@ class Engine:
         log.error(
             "run %s of workflow %s is stuck: %s", held.row.run_id, held.row.workflow, text, extra=run_ids(held.row)
         )
-        code = self.code.get(held.row.workflow)
-        held.set_aside = RunChange(status=RunStatus.STUCK, rollback=held.row.rollback, reason=text, code=code)
+        held.set_aside = held.stuck(text, self.code.get(held.row.workflow))
         return self._keep_aside(held)
 
     def _keep_aside(self, held: HeldRun) -> _Pending:
@@ -355,6 +354,8 @@ class Engine:
             if change.release and not held.executions and not held.facts:
                 self._park(held)
                 return
+            if held.is_closed:
+                held.row = replace(held.row, status=change.status, rollback=change.rollback, reason=change.reason)
         if self.cache.capacity == 0 and held.replayer is not None and turn.events:
             self.cache.stubborn += held.replayer.evict()
             held.replayer = None

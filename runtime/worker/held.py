@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import Fact
 from durable.kernel.replayer import Replayer
+from runtime.store.reason import with_halt
 from runtime.store.row import AttemptRow, InboxRow, RunRow
 from runtime.store.turn import RunChange
 
@@ -69,3 +71,18 @@ class HeldRun:
         """The earliest limit of a step that is still open."""
         assert self.replayer is not None
         return min((at_us for number, at_us in self.step_limits.items() if number in self.replayer.open), default=None)
+
+    def stuck(self, why: str, code: str | None) -> RunChange:
+        """The row of the run, when its code or its worker keeps it from going on.
+
+        Terminal states are final (rule H7): of a closed run it is the rollback that failed, and it may be ordered once more.
+
+        Args:
+            code: fingerprint of the code that it is stuck on.
+        """
+        row = self.row
+        if not self.is_closed:
+            return RunChange(RunStatus.STUCK, row.rollback, reason=why, code=code)
+        if row.rollback in (RollbackStatus.RUNNING, RollbackStatus.FAILED):
+            return RunChange(row.status, RollbackStatus.FAILED, reason=with_halt(row.reason, why))
+        return RunChange(row.status, row.rollback, reason=row.reason)

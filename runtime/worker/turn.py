@@ -35,6 +35,7 @@ from durable.history import Event, EventKind, Fact, parse_detail, write_detail
 from durable.kernel.activation import Activation
 from durable.kernel.describe import waiting_for
 from durable.kernel.replayer import Replayer
+from runtime.store.reason import without_halt
 from runtime.store.row import AttemptRow, InboxRow, LogRow, NewRun, QuestionRow, RunRow, StreamItem, TaskRow, UpdateRow
 from runtime.store.turn import RunChange, Turn
 from runtime.worker.held import HeldRun
@@ -49,6 +50,9 @@ CHILD_OUTCOMES: Final[dict[EventKind, tuple[EventKind, str | None]]] = {
     EventKind.RUN_TERMINATED: (EventKind.CHILD_FAILED, "terminated"),
 }
 """What a run's terminal event is to its parent, and the error word of the fact's detail."""
+
+_ORDERS: Final = frozenset({EventKind.RUN_RESUMED, EventKind.ROLLBACK_REQUESTED})
+"""What asked a run to go on that cannot: it is used up, or the run would be tried again at once."""
 
 
 class TurnDraft:
@@ -304,7 +308,7 @@ def draft_aside(held: HeldRun, now_us: int, *, release: bool) -> Turn:
         held.epoch,
         change=change,
         inbox=[InboxRow(row.workflow_id, row.run_id, None, fact, now_us) for fact in held.facts],
-        consumed=[item.row_id for item in held.inbox if item.fact.kind == EventKind.RUN_RESUMED],
+        consumed=[item.row_id for item in held.inbox if item.fact.kind in _ORDERS],
         attempts=[attempt for attempt, _ in held.records],
     )
 
@@ -333,7 +337,7 @@ def _change(
 ) -> RunChange:
     status = replayer.status
     closes = status.is_closed and not held.is_closed
-    reason = held.row.reason if status.is_closed else None
+    reason = without_halt(held.row.reason) if status.is_closed else None
     if closes:
         reason = _reason(replayer, closing, activation.events[-1])
     waiting = None

@@ -151,3 +151,21 @@ def test_rollback_needs_the_code_of_the_run_and_a_rollback_that_failed(folder: P
     assert ran.returncode == 6
     assert "only a rollback that failed" in ran.stderr
     assert durable(folder, "rollback", "nobody", "app.py").returncode == 3
+
+
+def test_rollback_that_the_code_does_not_fit_says_so_and_goes_on_with_mended_code(folder: Path) -> None:
+    assert durable(folder, "run", "app.py:fragile", "--id", "f1").returncode == 1
+    app = folder / "app.py"
+    app.write_text(APP.replace('await ctx.step(do, "a")', "await ctx.step(fail)"))
+    for _ in range(2):
+        ran = durable(folder, "rollback", "f1", "app.py")
+        assert ran.returncode == 5, ran.stderr
+        assert "the rollback of f1 cannot go on: [DUR1101]" in ran.stderr
+        assert "mend it and go on: durable rollback f1 app.py" in ran.stderr
+    told = durable(folder, "rollback", "f1", "app.py", "--json")
+    assert '"event":"standstill"' in told.stdout.splitlines()[-1]
+    assert show(folder, "f1")["run"]["status"] == "failed"
+    app.write_text(APP)
+    (folder / "mended").touch()
+    assert durable(folder, "rollback", "f1", "app.py").returncode == 0
+    assert undone(folder) == "cba"

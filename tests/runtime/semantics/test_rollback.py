@@ -11,6 +11,9 @@ from durable import Context, RetryPolicy, Signal, StepInDoubtError, step, workfl
 from durable.errors import RunCancelledError, RunFailedError, RunNotRetriableError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
+from runtime.store.reason import halt_of, without_halt
+from runtime.store.row import RunRow
+from semantics.waiting import until_row
 
 pytestmark = pytest.mark.anyio
 
@@ -405,3 +408,77 @@ async def test_s2_step_in_doubt_is_undone_by_what_was_registered_before(open_run
             await rt.get("x").result(timeout=30)
         assert isinstance(caught.value.__cause__, StepInDoubtError)
         assert done == ["undo in doubt"]
+
+
+# -- H7: code that cannot go on with the rollback of a run that has ended ----------------------------------
+
+
+def with_code(version: str) -> Any:
+    @workflow(name="loses_its_code", version=version)
+    async def definition(ctx: Context) -> None:
+        if version != "first":
+            await ctx.step(do, "what history has not")
+        await ctx.step(do, "a")
+        await ctx.step(do_slowly_undone, "b")
+        await ctx.step(do_fragile, "c")
+        await ctx.step(fail)
+
+    return definition
+
+
+async def halted(run: Any) -> RunRow:
+    """Wait until the rollback of a run cannot go on, and nobody tries."""
+
+    async def is_halted(row: RunRow) -> bool:
+        is_idle = row.owner is None and row.ready_at_us is None
+        return is_idle and row.rollback is RollbackStatus.FAILED and halt_of(row.reason) is not None
+
+    return await until_row(run, is_halted)
+
+
+async def check_halted(rt: Any) -> None:
+    row = await halted(rt.get("x"))
+    assert "DUR1101" in (halt_of(row.reason) or "")
+    assert without_halt(row.reason) == "Declined: no"
+    assert row.status is RunStatus.FAILED
+    with pytest.raises(RunFailedError, match="its rollback failed"):
+        await rt.get("x").result(timeout=30)
+
+
+async def test_h7_failed_run_stays_so_when_other_code_cannot_go_on_with_its_rollback(open_runtime):
+    broken.add("c")
+    async with open_runtime(with_code("first")) as rt:
+        with pytest.raises(RunFailedError):
+            await (await rt.start(with_code("first").options(id="x"))).result(timeout=30)
+    async with open_runtime(with_code("second")) as rt:
+        for _ in range(2):
+            await rt.get("x").rollback()
+            await check_halted(rt)
+    broken.clear()
+    broken.add("b")
+    async with open_runtime(with_code("first")) as rt:
+        run = rt.get("x")
+        await run.rollback()
+        await rt.watch.until(lambda: completed(run), lambda change: True)
+        assert done[2:] == ["undo c", "begin to undo b", "undo b", "undo a"]
+        assert (await run.row()).reason == "Declined: no"
+
+
+async def test_h7_rollback_that_was_halted_in_its_middle_goes_on_with_mended_code(open_runtime):
+    broken.add("c")
+    async with open_runtime(with_code("first"), grace_seconds=0) as rt:
+        run = await rt.start(with_code("first").options(id="x"))
+        with pytest.raises(RunFailedError):
+            await run.result(timeout=30)
+        broken.clear()
+        await run.rollback()
+        await reached.wait()
+    async with open_runtime(with_code("second")) as rt:
+        await check_halted(rt)
+    broken.add("b")
+    async with open_runtime(with_code("first")) as rt:
+        run = rt.get("x")
+        await run.rollback()
+        await rt.watch.until(lambda: completed(run), lambda change: True)
+        assert done[2:] == ["undo c", "begin to undo b", "begin to undo b", "undo b", "undo a"]
+        assert await run.status() is RunStatus.FAILED
