@@ -288,7 +288,10 @@ class StepHandle:
         self.command = command
 
     async def complete(self, result: Any = None) -> None:
-        """Give the step its result; it must fit the step's return annotation.
+        """Give the step its result. A step takes one outcome: a second one is acknowledged and changes nothing.
+
+        Args:
+            result: it must fit the step's return annotation; one that does not fails the step with ``DecodeError``.
 
         Raises:
             RunNotFoundError, RunClosedError: nobody waits for it any more.

@@ -39,7 +39,7 @@ DRAIN_SECONDS: Final = 0.5
 
 HOME: Final = str(Path(__file__).resolve().parents[2])
 
-BOOT: Final = "import sys; sys.path[0] = sys.argv[1]; from runtime.worker.remote import serve; serve()"
+BOOT: Final = "import sys; sys.path[0] = sys.argv[1]; from runtime.worker.remote import serve; serve(int(sys.argv[2]))"
 """These packages come first, in a directory too that has a ``runtime.py`` of its own; the worker's path comes with the first call."""
 
 
@@ -138,7 +138,7 @@ class _StepProcess:
     async def start(cls) -> _StepProcess:
         pipe = asyncio.subprocess.PIPE
         loop = asyncio.get_running_loop()
-        command = (sys.executable, "-c", BOOT, HOME)
+        command = (sys.executable, "-c", BOOT, HOME, str(os.getpid()))
         _, protocol = await loop.subprocess_exec(_Protocol, *command, stdin=pipe, stdout=pipe, stderr=None)
         return cls(protocol)
 

@@ -8,6 +8,7 @@ standard error of the worker, because standard output belongs to the messages.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 import logging
 import os
@@ -15,6 +16,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Final
 
@@ -27,6 +29,12 @@ from runtime.worker.logs import STANDARD_FIELDS, text_of
 
 HEADER: Final = struct.Struct(">Q")
 """Length of the message that follows."""
+
+PR_SET_PDEATHSIG: Final = 1
+"""Of Linux: the signal that this process gets when the one that started it ends."""
+
+WATCH_SECONDS: Final = 0.5
+"""Between two looks whether the worker lives, for systems that do not tell."""
 
 SENT_FIELDS: Final = ("name", "levelno", "created", "pathname", "lineno", "funcName", "module", "process", "threadName")
 """What of a log record crosses the border beside its text and what ``extra=`` added."""
@@ -90,8 +98,9 @@ class _Remote:
         return None
 
 
-def serve() -> None:
-    """Run the calls of the worker until it closes its end."""
+def serve(worker: int) -> None:
+    """Run the calls of the worker with this process id until it closes its end or is gone."""
+    _end_with(worker)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave_to_worker)
     forks = _Forks()
@@ -105,6 +114,19 @@ def serve() -> None:
         sys.path[:] = call["path"]
         wire.begin()
         wire.end(*_run(wire, call))
+
+
+def _end_with(worker: int) -> None:
+    """Do not outlive the worker: a step that went on would run beside itself, once another worker has taken it up."""
+
+    def watch() -> None:
+        while os.getppid() == worker:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=watch, name="durable-watch-worker", daemon=True).start()
 
 
 def _leave_to_worker(_number: int, _frame: object) -> None:

@@ -107,6 +107,10 @@ class Verdicts:
         attempt, policy = execution.attempt, execution.policy
         if execution.is_over or execution.cancel_requested or not policy.allows(attempt, error):
             return None, error
+        if isinstance(
+            error, EncodeError
+        ):  # what cannot be recorded now could not be next time, and its effect has happened
+            return None, error
         delay_us = to_us(error.delay) if isinstance(error, RetryAfter) else policy.delay_us(attempt)
         next_at_us = self._clock.now_us() + delay_us
         total_us = execution.total_deadline_us()

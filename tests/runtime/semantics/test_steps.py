@@ -471,6 +471,25 @@ async def test_handed_over_step_survives_a_restart_and_is_not_run_again(open_run
         assert len(tokens) == 1
 
 
+@step(retry=QUICK)
+async def returns_what_it_should_not(number: int) -> str:
+    seen.append(number)
+    return number  # type: ignore[return-value]
+
+
+@workflow
+async def expects_text(ctx: Context) -> str:
+    return await ctx.step(returns_what_it_should_not, 7)
+
+
+async def test_a_result_that_cannot_be_recorded_is_not_asked_for_again(open_runtime):
+    """Semantics 30: the effect has happened, and another attempt would return the same."""
+    async with open_runtime(expects_text) as rt:
+        with pytest.raises(RunFailedError, match="the result of step 'returns_what_it_should_not'"):
+            await (await rt.start(expects_text)).result(timeout=30)
+        assert seen == [7]
+
+
 # -- 32: routing ------------------------------------------------------------------------------------------
 
 

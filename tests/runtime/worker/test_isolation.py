@@ -318,3 +318,38 @@ async def test_loggers_may_be_added_while_a_step_begins(open_runtime, monkeypatc
     monkeypatch.setattr(logging.root.manager, "loggerDict", loggers)
     async with open_runtime(repeats) as runtime:
         assert await (await runtime.start(repeats, "a")).result(timeout=60) == "a"
+
+
+ORPHAN = """
+import asyncio, os, sys
+from durable import Context, step, workflow
+from runtime import Runtime
+
+@step(isolation="process")
+def stays() -> None:
+    import threading
+    print(os.getpid(), file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+@workflow
+async def holds(ctx: Context) -> None:
+    await ctx.step(stays)
+
+async def main() -> None:
+    async with Runtime("memory://", workflows=[holds]) as runtime:
+        await (await runtime.start(holds)).result()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_a_process_does_not_outlive_its_worker(tmp_path):
+    """Semantics 43: a step that went on after kill -9 of its worker would run beside itself."""
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    with subprocess.Popen([sys.executable, "orphan.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
+        try:
+            assert int(worker.stderr.readline())
+        finally:
+            worker.kill()
+        assert worker.stderr.read() == "", "it ends when nobody has it open any more, the step's process neither"
