@@ -33,61 +33,12 @@ from runtime.store.sqlite.connection import connect_as, primary_code, translate
 from runtime.store.sqlite.delivery import Receipt, post
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.statement import load
+from runtime.store.sqlite.step_connection import RULES, StepConnection
 from runtime.store.sqlite.turnstile import Turnstile
 
 T = TypeVar("T")
 
 _PART: Final = load("part")
-_OURS: Final = "durable_"
-
-_READING: Final = frozenset(
-    {sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-)
-_REFUSED: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
-_HARMLESS_PRAGMAS: Final = frozenset(
-    {
-        "data_version",
-        "foreign_key_check",
-        "foreign_key_list",
-        "index_info",
-        "index_list",
-        "index_xinfo",
-        "table_info",
-        "table_list",
-        "table_xinfo",
-    }
-)
-_RULES: Final = (
-    "inside a transactional step the connection cannot begin or end transactions, attach databases, change "
-    f"settings, or write tables whose names begin with {_OURS!r}"
-)
-
-
-class StepConnection(sqlite3.Connection):
-    """The connection of a transactional step."""
-
-    def commit(self) -> None:
-        """Refused: the transaction commits together with the step's completion."""
-        raise StoreError("a transactional step cannot commit: what it wrote commits together with its completion")
-
-    def rollback(self) -> None:
-        """Refused: the transaction is rolled back if the step raises."""
-        raise StoreError("a transactional step cannot roll back: raise an exception instead, and nothing is kept")
-
-    def __del__(self) -> None:
-        """Disconnect when nobody has the connection any more; see ``_disarm``."""
-        self.close()
-
-
-def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _by: str | None) -> int:
-    if action in _READING:
-        return sqlite3.SQLITE_OK
-    if action in _REFUSED:
-        return sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_PRAGMA:
-        return sqlite3.SQLITE_OK if (first or "").lower() in _HARMLESS_PRAGMAS else sqlite3.SQLITE_DENY
-    is_ours = any(name is not None and name.lower().startswith(_OURS) for name in (first, second))
-    return sqlite3.SQLITE_DENY if is_ours else sqlite3.SQLITE_OK
 
 
 class SqliteTransaction:
@@ -137,8 +88,8 @@ class SqliteTransaction:
         """Connect and take the database's write lock."""
         connection = connect_as(StepConnection, self.path, wait_seconds=wait_seconds)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.set_authorizer(_authorize)
+            connection.execute("BEGIN IMMEDIATE").close()
+            connection.restrict()
         except BaseException:
             connection.close()
             raise
@@ -148,11 +99,9 @@ class SqliteTransaction:
         """Deliver the outcome and commit; what changed, and when the commit began."""
         assert self._outcome is not None
         row, blobs = self._outcome
-        with self._guard:
+        with self._guard, self.connection.permit:
             connection = self.connection
-            connection.set_authorizer(None)
-            connection.row_factory = None
-            connection.text_factory = str
+            connection.reclaim()
             session = Session(connection)
             session.begin()
             self._deliver(session, row, blobs)
@@ -185,41 +134,10 @@ class SqliteTransaction:
             connection, self._connection = self._connection, None
             try:
                 if connection is not None:
-                    _disarm(connection)
+                    connection.revoke()
             finally:
                 self._mutex.release()
         return True
-
-
-def _refuse(*_: object) -> int:
-    return sqlite3.SQLITE_DENY
-
-
-def _disarm(connection: StepConnection) -> None:
-    """Roll back what is open, so that a thread which still uses the connection can do nothing more with it.
-
-    It is not closed here: closing under a call that is running on another thread pulls the database from under the
-    interpreter, which may not survive it. It disconnects when that thread lets go of it.
-    """
-    connection.interrupt()  # first: all else waits for the statement that is running
-    connection.set_authorizer(None)
-    # Refuses what the step's thread might begin between the rollback and the refusal of everything.
-    _insist(connection, "PRAGMA query_only = ON")
-    if connection.in_transaction:
-        _insist(connection, "ROLLBACK")
-    connection.set_authorizer(_refuse)
-
-
-def _insist(connection: StepConnection, statement: str) -> None:
-    """Run a statement although the interruption of another one is still under way."""
-    while True:
-        try:
-            connection.execute(statement)
-        except sqlite3.Error as error:
-            if primary_code(error) != sqlite3.SQLITE_INTERRUPT:
-                raise
-        else:
-            return
 
 
 _current: Final[ContextVar[SqliteTransaction | None]] = ContextVar("durable_sqlite_transaction", default=None)
@@ -321,7 +239,7 @@ async def _limited(transaction: SqliteTransaction, timeout: float | None) -> Asy
             yield
     except Exception as error:
         if isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_AUTH:
-            error.add_note(_RULES)
+            error.add_note(RULES)
         if not late:
             raise
     finally:

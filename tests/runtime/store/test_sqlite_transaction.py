@@ -1,6 +1,7 @@
 """Transactional steps: the step's writes and its completion are one transaction, or nothing is (rule D4)."""
 
 import asyncio
+import itertools
 import sqlite3
 import time
 from contextlib import closing
@@ -306,6 +307,31 @@ async def test_step_that_does_not_stop_loses_its_connection_and_holds_up_nobody(
     assert balances(sqlite) == []
     with pytest.raises(StoreError, match="has ended"):
         _ = transaction.connection
+
+
+async def test_half_read_cursor_does_not_keep_the_transaction_from_its_end(sqlite, run):
+    with pytest.raises(StepTimeoutError):
+        async with sqlite.transaction(run.run_id, run.epoch, timeout=0.05) as transaction:
+            deposit(transaction)
+            cursor = transaction.connection.execute("SELECT 1 UNION ALL SELECT 2")
+            assert cursor.fetchone() == (1,)
+            await anyio.sleep_forever()
+    with pytest.raises(sqlite3.ProgrammingError):
+        cursor.fetchone()
+    assert balances(sqlite) == []
+    await sqlite.send(message())
+
+
+async def test_step_that_prepares_statements_is_ended_as_well(sqlite, run):
+    def work(connection: sqlite3.Connection) -> None:
+        for number in itertools.count():
+            connection.execute(f"INSERT INTO account VALUES (?) -- {number}", (number,))
+
+    for _ in range(5):
+        with pytest.raises(StepTimeoutError):
+            async with sqlite.transaction(run.run_id, run.epoch, timeout=0.02) as transaction:
+                await anyio.to_thread.run_sync(work, transaction.connection)
+    assert balances(sqlite) == []
 
 
 async def test_step_that_only_waits_is_cancelled(sqlite, run):
