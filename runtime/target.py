@@ -103,8 +103,3 @@ def _check_collision(location: str) -> None:
 def workflows_of(module: ModuleType) -> dict[str, WorkflowDefinition[..., Any]]:
     """The workflows among a module's names, by name of the definition."""
     return {value.name: value for value in vars(module).values() if isinstance(value, WorkflowDefinition)}
-
-
-def steps_of(module: ModuleType) -> dict[str, StepDefinition[..., Any]]:
-    """The steps among a module's names, by name of the definition."""
-    return {value.name: value for value in vars(module).values() if isinstance(value, StepDefinition)}

@@ -23,8 +23,7 @@ async def read_published(client: Client, row: RunRow, key: str) -> Any:
         KeyError: it has published nothing under this key.
     """
     values = await client.store.read_published(row.run_id)
-    blobs = await client.store.read_blobs(row.run_id)
-    return value_codec(Any).decode(client.envelope.open(values[key], blobs))
+    return value_codec(Any).decode(client.envelope.open(values[key]))
 
 
 async def follow_stream(client: Client, run_id: str, name: str, start: int) -> AsyncGenerator[Any, None]:

@@ -122,11 +122,6 @@ def is_busy(error: sqlite3.Error) -> bool:
     return primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def is_worth_waiting(error: Exception) -> bool:
-    """Whether the cause may go away by itself or by an operator's hand."""
-    return isinstance(error, sqlite3.Error) and primary_code(error) in _WORTH_WAITING
-
-
 def is_harmless(error: Exception) -> bool:
     """Whether a connection on which this was raised is as good as before, once rolled back."""
     return not isinstance(error, sqlite3.Error) or primary_code(error) in _HARMLESS

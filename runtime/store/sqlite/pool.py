@@ -186,8 +186,12 @@ class ReadPool:
             thread: Any = getattr(connecting, "_thread", connecting)
             thread.daemon = True
             connection = await connecting
-            for setting in READER:
-                await connection.execute_fetchall(setting)
+            try:
+                for setting in READER:
+                    await connection.execute_fetchall(setting)
+            except BaseException:  # as in a damaged file: its thread would wait for work for ever
+                await connection.close()
+                raise
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
         return _Reader(connection, file)

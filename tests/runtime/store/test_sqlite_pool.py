@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conformance.build import begin, new_run
 
-from durable.errors import StoreUnavailableError
+from durable.errors import StoreFormatError, StoreUnavailableError
 from runtime.store.sqlite import SqliteStore, pool
 
 
@@ -89,3 +89,19 @@ async def test_reads_fail_together_when_the_file_cannot_be_read(sqlite: SqliteSt
     sqlite.path.unlink()
     found = await asyncio.gather(sqlite.get_run("w"), sqlite.read_inbox("w"), return_exceptions=True)
     assert [type(error) for error in found] == [StoreUnavailableError] * 2
+
+
+@pytest.mark.anyio
+async def test_connection_that_cannot_be_set_up_leaves_no_thread(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    path.write_bytes(b"garbage" * 1000)
+    readers = pool.ReadPool(path)
+    readers.open()
+    before = set(threading.enumerate())
+    for _ in range(5):
+        with pytest.raises(StoreFormatError):
+            await readers.rows("SELECT 1 FROM sqlite_master")
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    await readers.close()
