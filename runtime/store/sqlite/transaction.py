@@ -99,8 +99,15 @@ class SqliteTransaction:
         """Deliver the outcome and commit; what changed, and when the commit began."""
         assert self._outcome is not None
         row, blobs = self._outcome
-        with self._guard, self.connection.permit:
-            connection = self.connection
+        with self._guard:
+            if self._has_ended:  # only its time can have ended it before
+                raise StepTimeoutError("the step's transaction took too long and was rolled back")
+            return self._commit(self.connection, row, blobs)
+
+    def _commit(
+        self, connection: StepConnection, row: InboxRow, blobs: Mapping[str, bytes]
+    ) -> tuple[Change | None, int]:
+        with connection.permit:
             connection.reclaim()
             session = Session(connection)
             session.begin()
@@ -189,7 +196,7 @@ class Transactions:
         """``TransactionalStore.transaction``."""
         self.check_outside()
         async with self._turnstile:
-            await anyio.to_thread.run_sync(self._mutex.acquire, limiter=self._threads)
+            await self._acquire()
             transaction = SqliteTransaction(self._path, run_id, epoch, self._mutex)
             try:
                 await self._in_thread(lambda: transaction.begin(self._wait_seconds))
@@ -201,6 +208,15 @@ class Transactions:
                     await self._in_thread(transaction.end)
         if change is not None:
             self._tell(change)
+
+    async def _acquire(self) -> None:
+        """Take the mutex. The thread that waits for it cannot be stopped: who does not want it any more gives it back."""
+        acquiring = asyncio.ensure_future(anyio.to_thread.run_sync(self._mutex.acquire, limiter=self._threads))
+        try:
+            await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            acquiring.add_done_callback(lambda _: self._mutex.release())
+            raise
 
     async def _commit(self, transaction: SqliteTransaction) -> Change | None:
         if not transaction.is_complete:

@@ -350,6 +350,29 @@ async def test_cancelled_step_lets_go(sqlite, run):
     assert "SignalReceived" in kinds([*await _sent_inbox(sqlite, run)])
 
 
+async def test_step_that_is_cancelled_while_it_waits_for_its_turn_gives_it_back(sqlite, run):
+    async def use() -> None:
+        async with sqlite.transaction(run.run_id, run.epoch):
+            raise AssertionError
+
+    mutex = sqlite._opened().transactions._mutex
+    mutex.acquire()
+    waiting = asyncio.ensure_future(use())
+    await until(lambda: len(mutex._waiting) == 1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    mutex.release()
+    await sqlite.send(message())
+
+
+async def test_time_that_is_up_just_before_the_commit_is_told_as_such(sqlite, run):
+    with pytest.raises(StepTimeoutError):
+        async with sqlite.transaction(run.run_id, run.epoch, timeout=60) as transaction:
+            transaction.complete(outcome(run, 1))
+            assert transaction.end()  # as its timer does
+    assert len(await sqlite.read_inbox(run.run_id)) == 1
+
+
 async def _sent_inbox(sqlite, run):
     await sqlite.send(message())
     return await sqlite.read_inbox(run.run_id)
