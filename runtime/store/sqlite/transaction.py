@@ -204,8 +204,7 @@ class Transactions:
                     yield transaction
                 change = await self._commit(transaction)
             finally:
-                with anyio.CancelScope(shield=True):  # the lock must not outlive the step
-                    await self._in_thread(transaction.end)
+                await self._in_thread(transaction.end)  # the lock must not outlive the step
         if change is not None:
             self._tell(change)
 
@@ -221,16 +220,27 @@ class Transactions:
     async def _commit(self, transaction: SqliteTransaction) -> Change | None:
         if not transaction.is_complete:
             return None
-        with anyio.CancelScope(shield=True):  # a commit that was begun is not to be left in doubt
-            change, began_ns = await self._in_thread(transaction.commit)
+        change, began_ns = await self._in_thread(transaction.commit)
         self._checkpointer.committed(began_ns)
         return change
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run something to its end, whatever cancels the step meanwhile: what it does to the connection is not to be left in doubt."""
+        working = asyncio.ensure_future(anyio.to_thread.run_sync(work, limiter=self._threads))
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):  # this keeps anyio from cancelling, and the loop what asyncio cancels
+            while not working.done():
+                try:
+                    await asyncio.wait([working])
+                except asyncio.CancelledError as error:
+                    cancelled = error
         try:
-            return await anyio.to_thread.run_sync(work, limiter=self._threads)
+            result = working.result()
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
+        if cancelled is not None:
+            raise cancelled
+        return result
 
 
 @asynccontextmanager

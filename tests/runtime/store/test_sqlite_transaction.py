@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
+import threading
 import time
 from contextlib import closing
 
@@ -19,6 +20,7 @@ from runtime.store.change import Change
 from runtime.store.protocol import Transaction, TransactionalStore
 from runtime.store.row import RunRow
 from runtime.store.sqlite import SqliteStore
+from runtime.store.sqlite.transaction import SqliteTransaction
 
 pytestmark = pytest.mark.anyio
 
@@ -339,6 +341,37 @@ async def test_step_that_only_waits_is_cancelled(sqlite, run):
         async with sqlite.transaction(run.run_id, run.epoch, timeout=0.05):
             await anyio.sleep_forever()
     await sqlite.send(message())
+
+
+@pytest.mark.parametrize("moment", ["begin", "commit", "end"])
+async def test_step_that_is_cancelled_while_its_thread_works_lets_go(sqlite, run, monkeypatch, moment):
+    """By the task itself, which no shield of anyio holds up."""
+    reached, may_go_on = threading.Event(), threading.Event()
+    method = getattr(SqliteTransaction, moment)
+
+    def slowly(self: SqliteTransaction, *args: object) -> object:
+        if not reached.is_set():
+            reached.set()
+            may_go_on.wait(20)
+        return method(self, *args)
+
+    monkeypatch.setattr(SqliteTransaction, moment, slowly)
+
+    async def work() -> None:
+        async with sqlite.transaction(run.run_id, run.epoch) as transaction:
+            deposit(transaction)
+            transaction.complete(outcome(run, 1))
+
+    working = asyncio.ensure_future(work())
+    await anyio.to_thread.run_sync(reached.wait)
+    working.cancel()
+    await asyncio.sleep(0)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert balances(sqlite) == ([] if moment == "begin" else [1])
+    with anyio.fail_after(20):
+        await sqlite.send(message())
 
 
 async def test_cancelled_step_lets_go(sqlite, run):
