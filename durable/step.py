@@ -299,8 +299,9 @@ def step(  # noqa: PLR0913 - one keyword an option, as users write them
         fn: a function, method, callable object or ``functools.partial``; async or not.
         name: how history names it; the function's ``__qualname__`` by default.
         retry: when a failed attempt is repeated; None: the workflow's or runtime's default, else one attempt.
-        timeout: limit of one attempt, seconds or timedelta. A synchronous function cannot be stopped: its thread goes on, its result is refused.
-        total_timeout: limit of all attempts and delays together.
+        timeout: limit of one attempt, seconds or timedelta, from when it has its thread or process.
+            A synchronous function cannot be stopped: its thread goes on, its result is refused.
+        total_timeout: limit of all attempts, delays and waiting together.
         heartbeat_timeout: the longest silence between two ``heartbeat()`` calls of an attempt.
         queue: run it on a worker that serves this queue; None: where the workflow runs.
         isolation: ``auto`` (async in the loop, sync in a thread), ``thread``, or ``process`` for CPU-bound functions.

@@ -15,7 +15,9 @@ from runtime.worker.token import step_token
 if TYPE_CHECKING:
     from runtime.clock import Alarm
     from runtime.worker.held import HeldRun
+    from runtime.worker.isolation import ProcessSlot
     from runtime.worker.runner import StepRunner
+    from runtime.worker.threads import ThreadSlot
 
 
 class Execution:
@@ -30,6 +32,8 @@ class Execution:
         task: runs the current attempt.
         alarm: waits for the next attempt, or for a limit of a handed-over step.
         has_begun: the task runs; before that it cannot be cancelled without losing the outcome.
+        is_waiting: it has no thread or process yet.
+        slot: the thread or process of the current attempt; None on the event loop.
         timed_out: which limit ended the current attempt, in words.
         is_over: that limit was the one of all attempts together.
         cancel_requested: the workflow does not want it any more.
@@ -53,6 +57,8 @@ class Execution:
     timed_out: str | None = None
     is_over = False
     has_begun = False
+    is_waiting = False
+    slot: ThreadSlot | ProcessSlot | None = None
     cancel_requested = False
     losses = 0
     was_started = False

@@ -43,13 +43,11 @@ BOOT: Final = "import sys; sys.path[0] = sys.argv[1]; from runtime.worker.remote
 """These packages come first, in a directory too that has a ``runtime.py`` of its own; the worker's path comes with the first call."""
 
 
-class StepProcesses:
-    """A pool that grows as it is needed, to a process for each processor; further calls wait for one of them."""
+class ProcessSlot:
+    """Room for one attempt."""
 
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(os.cpu_count() or 2)
-        self._idle: dict[_StepProcess, asyncio.TimerHandle] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+    def __init__(self, processes: StepProcesses) -> None:
+        self._processes = processes
 
     async def run(self, definition: StepDefinition[..., Any], arguments: str, info: StepInfo) -> str:
         """The result's JSON text of a step that ran in another process; cancelling ends the process.
@@ -58,17 +56,43 @@ class StepProcesses:
             StepError: the process died.
             Exception: what the step raised.
         """
-        async with self._slots:
-            process = self._take() or await _StepProcess.start()
-            try:
-                outcome, text = await process.call(definition, arguments, info)
-            except BaseException:
-                self._end(process)
-                raise
-            self._idle[process] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end, process)
+        outcome, text = await self._processes.call(definition, arguments, info)
         if outcome == "failed":
             raise rebuild_exception(text)
         return text
+
+    def release(self) -> None:
+        """The attempt is over."""
+        self._processes.free.release()
+
+
+class StepProcesses:
+    """A pool that grows as it is needed, to a process for each processor; further attempts wait for one of them.
+
+    Attributes:
+        free: counts the processes that no attempt has.
+    """
+
+    def __init__(self) -> None:
+        self.free = asyncio.Semaphore(os.cpu_count() or 2)
+        self._idle: dict[_StepProcess, asyncio.TimerHandle] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def slot(self) -> ProcessSlot:
+        """Wait for a process."""
+        await self.free.acquire()
+        return ProcessSlot(self)
+
+    async def call(self, definition: StepDefinition[..., Any], arguments: str, info: StepInfo) -> tuple[str, str]:
+        """Run a step for a slot; the kind of the outcome, and its text."""
+        process = self._take() or await _StepProcess.start()
+        try:
+            outcome = await process.call(definition, arguments, info)
+        except BaseException:
+            self._end(process)
+            raise
+        self._idle[process] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end, process)
+        return outcome
 
     def _take(self) -> _StepProcess | None:
         while self._idle:

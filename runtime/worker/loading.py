@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,7 @@ from durable.history import Event, split_batches
 from durable.info import RunIdentity
 from durable.kernel.replayer import Replayer
 from runtime.identifier import new_run_id
-from runtime.store.row import AttemptOutcome, AttemptRow
+from runtime.store.row import AttemptOutcome, AttemptRow, RunRow
 from runtime.store.rule import wakes
 from runtime.worker.logs import run_ids
 from runtime.worker.recovery import plan_recovery
@@ -58,6 +58,14 @@ class Loader:
             interceptors=engine.options.interceptors,
         )
 
+    async def replay(
+        self, replayer: Replayer, row: RunRow, history: Sequence[Event], blobs: Mapping[str, bytes]
+    ) -> None:
+        """Feed a history to a replayer in parts: replaying a long one blocks nobody and is not taken for a blocked loop."""
+        for part in _parts(history):
+            self._engine.watchdog.run(row.workflow_id, replayer.load, part, blobs)
+            await asyncio.sleep(0)
+
     def load_soon(self, held: HeldRun) -> None:
         """Load the run in the background; it is busy until then."""
         held.is_busy = True
@@ -100,9 +108,7 @@ class Loader:
                 if not held.is_ours:
                     return
                 try:
-                    for part in _parts(history):
-                        engine.watchdog.run(held.row.workflow_id, replayer.load, part, blobs)
-                        await asyncio.sleep(0)
+                    await self.replay(replayer, held.row, history, blobs)
                 except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel
                     held.replayer = replayer
                     engine.submit_stuck(held, error)
@@ -198,7 +204,7 @@ class Loader:
 
 
 def _parts(history: Sequence[Event]) -> Iterator[list[Event]]:
-    """A history in parts that end with a batch, so that replaying a long one blocks nobody and is not taken for a blocked loop."""
+    """A history in parts that end with a batch."""
     part: list[Event] = []
     for batch in split_batches(history):
         part += batch

@@ -98,12 +98,12 @@ class QueryAnswerer:
             history = await engine.store.read_history(row.run_id)
             blobs = await engine.store.read_blobs(row.run_id)
             try:
-                engine.watchdog.run(row.workflow_id, fresh.load, history, blobs)
+                await engine.loader.replay(fresh, row, history, blobs)
             except (Exception, DeterminismError) as error:
                 raise QueryFailedError(f"the run cannot be replayed here: {error}") from error
             return self._call(fresh, row, query)
         finally:
-            fresh.evict()
+            engine.cache.stubborn += fresh.evict()
 
     def _call(self, replayer: Replayer, row: RunRow, query: QueryRow) -> str:
         return self._engine.watchdog.run(row.workflow_id, replayer.query, query.name, query.payload)

@@ -1,7 +1,8 @@
 """Runs steps: one attempt after the other, in the loop, in threads or in processes, within limits.
 
-The attempt is a pipeline: wait for a slot, decode, (record the start), call, encode, report. An outcome goes back to the
-engine as a fact (``verdict``). A crash, a lost lease and a shutdown are no attempts (rule H4): they simply leave no fact.
+The attempt is a pipeline: wait for a slot, and for a thread or process where it needs one, decode, (record the start), call,
+encode, report. It begins after the waiting: until then only ``total_timeout`` runs, and nothing is on record. An outcome goes
+back to the engine as a fact (``verdict``). A crash, a lost lease and a shutdown are no attempts (rule H4): they simply leave no fact.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from runtime.worker.execution import Execution, RunningAttempt, policy_of
 from runtime.worker.handover import Handovers
 from runtime.worker.heartbeat import Heartbeats
 from runtime.worker.host import StepHost
-from runtime.worker.isolation import StepProcesses
+from runtime.worker.isolation import ProcessSlot, StepProcesses
 from runtime.worker.options import EngineOptions
 from runtime.worker.sleeper import Sleepers
 from runtime.worker.stepstore import StepStore
@@ -117,7 +118,7 @@ class StepRunner:
         if execution.task is None:
             self._sleepers.wake(execution)
             self._verdicts.cancelled(execution)
-        elif execution.has_begun and not _runs_in_thread(execution):
+        elif execution.has_begun and (execution.is_waiting or not _runs_in_thread(execution)):
             execution.task.cancel()
 
     def settle(self, execution: Execution) -> None:
@@ -197,7 +198,6 @@ class StepRunner:
 
     async def _attempt(self, execution: Execution) -> None:
         """One attempt and what becomes of it."""
-        execution.started_at_us = self._clock.now_us()
         execution.timed_out = None
         execution.has_begun = True
         try:
@@ -225,12 +225,18 @@ class StepRunner:
             self._release(execution)
 
     async def _execute(self, execution: Execution) -> Fact | None:
-        """Decode, record the start where that is due, call within limits, encode. None: the outcome goes another way."""
+        """Wait, decode, record the start where that is due, call within limits, encode. None: the outcome goes another way."""
         if execution.cancel_requested:
             self._verdicts.cancelled(execution)
             return None
         definition = execution.command.definition
         options = definition.options_
+        if not definition.is_async or options.isolation != "auto":
+            await self._take_slot(execution)
+            if self._is_stopping or not self._host.may_start():
+                self._waiting.append(execution)
+                return None
+        execution.started_at_us = self._clock.now_us()
         limit = execution.limit_us(execution.started_at_us)
         if limit is not None and limit[0] <= 0:  # the total, which other attempts or a long pause have used up
             execution.reach_limit(limit[1], to_us(options.total_timeout or 0))
@@ -256,6 +262,27 @@ class StepRunner:
             result = await self._call(execution, args, kwargs)
         return self._verdicts.completion(execution, result)
 
+    async def _take_slot(self, execution: Execution) -> None:
+        """Wait for a thread or process."""
+        slots: StepThreads | StepProcesses
+        if execution.command.definition.options_.isolation == "process":
+            slots = self._processes = self._processes or StepProcesses()
+        else:
+            slots = self._threads = self._threads or StepThreads(self._limits.threads, self._loop)
+        deadline_us = execution.total_deadline_us()
+        if deadline_us is not None and slots.free.locked():
+            remaining_us = max(0, deadline_us - self._clock.now_us())
+            on_time = partial(self._time_out, execution, "total_timeout", deadline_us - execution.first_at_us)
+            execution.wheel_key = self._wheel.add(remaining_us / MICROSECONDS, on_time)
+        execution.is_waiting = True
+        try:
+            execution.slot = await slots.slot()
+        finally:
+            execution.is_waiting = False
+            if execution.wheel_key is not None:
+                self._wheel.discard(execution.wheel_key)
+                execution.wheel_key = None
+
     def _arguments(self, execution: Execution) -> tuple[tuple[Any, ...], dict[str, Any]]:
         definition = execution.command.definition
         try:
@@ -275,6 +302,9 @@ class StepRunner:
             execution.wheel_key = None
         if execution.silence_key is not None:
             self._heartbeats.release(execution)
+        if execution.slot is not None:
+            execution.slot.release()
+            execution.slot = None
         execution.running = None
         task, execution.task = execution.task, None
         if task is not None:
@@ -283,22 +313,17 @@ class StepRunner:
             self.launch_waiting()
 
     async def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        definition = execution.command.definition
-        isolation = definition.options_.isolation
-        if isolation == "process":
-            assert execution.running is not None
-            if self._processes is None:
-                self._processes = StepProcesses()
-            plain = self._envelope.open(execution.command.payload or "{}")
-            return definition.result.decode(await self._processes.run(definition, plain, execution.running.info()))
-        if definition.is_async and isolation == "auto":
+        definition, slot = execution.command.definition, execution.slot
+        if slot is None:
             return await definition.fn(*args, **kwargs)
-        if self._threads is None:
-            self._threads = StepThreads(self._limits.threads, self._loop)
+        if isinstance(slot, ProcessSlot):
+            assert execution.running is not None
+            plain = self._envelope.open(execution.command.payload or "{}")
+            return definition.result.decode(await slot.run(definition, plain, execution.running.info()))
         context = contextvars.copy_context()
         if definition.is_async:
-            return await self._threads.submit(lambda: context.run(asyncio.run, definition.fn(*args, **kwargs)))
-        return await self._threads.submit(lambda: context.run(definition.fn, *args, **kwargs))
+            return await slot.submit(lambda: context.run(asyncio.run, definition.fn(*args, **kwargs)))
+        return await slot.submit(lambda: context.run(definition.fn, *args, **kwargs))
 
     async def _in_transaction(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], limit: tuple[int, str] | None

@@ -361,3 +361,112 @@ async def test_a_step_that_waits_for_a_slot_can_be_cancelled(open_runtime):
         assert seen == ["first"]
         kinds = [event.kind for event in await run.history()]
         assert kinds.count(EventKind.STEP_CANCELLED) == 1
+
+
+@step
+def holds_the_thread() -> None:
+    thread_reached.set()
+    thread_released.wait(30)
+
+
+@step(timeout=0.3)
+async def takes_its_time() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        thread_released.set()
+
+
+@step(timeout=0.1, delivery="at_most_once")
+def comes_late() -> str:
+    seen.append("begun")
+    return "done"
+
+
+@workflow
+async def lines_up(ctx: Context) -> list[str]:
+    steps = ctx.step(holds_the_thread), ctx.step(comes_late), ctx.step(takes_its_time)
+    return [repr(result)[:20] for result in await asyncio.gather(*steps, return_exceptions=True)]
+
+
+async def test_the_limit_of_an_attempt_begins_when_it_has_its_thread(open_runtime):
+    """Semantics 27: an attempt that waits for a thread does not time out; one of 0.3 s does meanwhile, and sets the thread free."""
+    async with open_runtime(lines_up, max_threads=1) as rt:
+        run = await rt.start(lines_up)
+        assert await run.result(timeout=30) == ["None", "'done'", 'StepTimeoutError("st']
+
+
+@step(total_timeout=0.1, timeout=20)
+def comes_too_late() -> None:
+    seen.append("begun")
+
+
+@workflow
+async def gives_up(ctx: Context) -> str:
+    holding = asyncio.create_task(ctx.step(holds_the_thread))
+    await asyncio.sleep(0)  # it is the first one
+    try:
+        await ctx.step(comes_too_late)
+    except StepTimeoutError as error:
+        await ctx.step(sets_the_thread_free)
+        await holding
+        return error.message
+    return "?"
+
+
+@step
+async def sets_the_thread_free() -> None:
+    thread_released.set()
+
+
+async def test_the_limit_of_the_whole_step_runs_while_it_waits_for_a_thread(open_runtime):
+    async with open_runtime(gives_up, max_threads=1) as rt:
+        message = await (await rt.start(gives_up)).result(timeout=30)
+        assert message == "step 'comes_too_late' took longer than its total_timeout of 0.1 s"
+        assert seen == []
+
+
+@step
+async def sees_the_thread_held() -> None:
+    await asyncio.to_thread(thread_reached.wait, 30)
+
+
+@workflow
+async def thinks_better_of_it(ctx: Context) -> None:
+    holding = asyncio.create_task(ctx.step(holds_the_thread))
+    unwanted = asyncio.create_task(ctx.step(comes_late))
+    await ctx.step(sees_the_thread_held)
+    unwanted.cancel()
+    await ctx.step(sets_the_thread_free)
+    await holding
+
+
+async def test_a_cancelled_step_that_waits_for_a_thread_never_begins(open_runtime):
+    async with open_runtime(thinks_better_of_it, max_threads=1) as rt:
+        run = await rt.start(thinks_better_of_it)
+        await run.result(timeout=30)
+        assert EventKind.STEP_CANCELLED in [event.kind for event in await run.history()]
+    assert seen == []
+
+
+@step(delivery="at_most_once")
+async def is_begun_last() -> None:
+    reached.set()
+
+
+@workflow
+async def is_cut_off(ctx: Context) -> str:
+    _, late, _ = await asyncio.gather(ctx.step(holds_the_thread), ctx.step(comes_late), ctx.step(is_begun_last))
+    return late
+
+
+async def test_a_step_that_waits_for_a_thread_is_not_on_record_as_begun(open_runtime):
+    """Rule H4: what has not begun is not in doubt, so the next worker runs it."""
+    async with open_runtime(is_cut_off, max_threads=1, grace_seconds=0) as rt:
+        await rt.start(is_cut_off.options(id="x"))
+        await reached.wait()
+    assert seen == []
+    thread_released.set()
+    async with open_runtime(is_cut_off, max_threads=1) as rt:
+        assert await rt.get("x").result(timeout=30) == "done"
+    assert seen == ["begun"]
