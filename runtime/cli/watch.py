@@ -18,6 +18,7 @@ from durable.handle import RunStatus
 from durable.history import EventKind
 from runtime.cli.progress import LiveProgress, LoggedProgress
 from runtime.cli.terminal import Terminal
+from runtime.client.people import unanswered
 from runtime.client.timeline import Timeline, value_opener
 from runtime.store.rule import may_adopt
 
@@ -243,7 +244,10 @@ class Watch:
             for one in questions
             if self._answered.get((one.run_id, one.command), -1) not in (None, seqs[one.run_id])
         ]
-        if self._asking is None and fresh and self._terminal is not None:
+        if self._asking is not None or self._terminal is None:
+            return
+        fresh = await unanswered(self._runtime, fresh)  # what was answered before the run went on here is not asked
+        if fresh:
             self._progress.pause()
             task = asyncio.ensure_future(self._terminal.ask(fresh[0]))
             task.add_done_callback(lambda _: self._changed.set())

@@ -68,6 +68,16 @@ def test_end_of_input_stops_asking(cli: Cli, keyboard: int, typed: str) -> None:
     assert "then go on: durable run app.py:deploy --id d1" in ran.out
 
 
+@pytest.mark.usefixtures("app")
+def test_what_was_answered_before_is_not_asked(cli: Cli, keyboard: int) -> None:
+    assert cli("run", "app.py:deploy", "-i", "version=v1", "--id", "d1", "--no-ask").code == 4
+    assert cli("approve", "d1", "--by", "alice", "--comment", "fine by me").code == 0
+    types(keyboard, "eu\n7\n")
+    ran = cli("run", "app.py:deploy", "--id", "d1")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "v1 in eu x7, user:alice: fine by me")
+    assert "[y/n]" not in ran.err
+
+
 @pytest.mark.usefixtures("app", "keyboard")
 def test_programs_are_never_asked(cli: Cli) -> None:
     assert cli("run", "app.py:deploy", "-i", "version=v1", "--json").code == 4
