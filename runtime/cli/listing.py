@@ -71,6 +71,8 @@ def _status(run: RunSummary) -> Cell:
 
 
 def _about(run: RunSummary, page: Page) -> str:
+    if run.superseded_by is not None:
+        return str(run.superseded_by)
     if run.worker is not None and all(run.worker != worker.worker_id for worker in page.workers):
         return "its worker is gone; it goes on with the next one that serves it"
     if run.status is RunStatus.PENDING and all(run.workflow not in worker.workflows for worker in page.workers):

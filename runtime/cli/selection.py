@@ -2,6 +2,8 @@
 
 A pause or resume that no worker has looked at yet counts as if it were done: who pauses many runs and then resumes
 them means the same ones, whether or not a worker came in between.
+
+A run that was retried or replaced is left out: what is to be done is done with the newest run of its id.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ async def _matching(client: Client, conditions: dict[str, Any], wanted: frozense
             is_wanted = bool(wanted & _UNPAUSED)
         else:
             is_wanted = run.status in wanted
-        if is_wanted:
+        if is_wanted and run.superseded_by is None:
             yield run.run_id
 
 

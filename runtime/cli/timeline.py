@@ -101,6 +101,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "next at", show_instant(run.next_at)
     if run.reason:
         yield "because", run.reason
+    if run.superseded_by is not None:
+        yield "superseded", str(run.superseded_by)
     if run.rollback != "none":
         yield "rollback", run.rollback.value
     if run.attributes:

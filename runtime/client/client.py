@@ -250,7 +250,7 @@ class Client:
         while left is None or left > 0:
             rows, cursor = await self.store.list_runs(where, min(500, left if left is not None else 500), cursor)
             for row in rows:
-                yield summarize(row)
+                yield await summarize(self.store, row)
             if left is not None:
                 left -= len(rows)
             if cursor is None:

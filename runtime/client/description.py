@@ -17,6 +17,24 @@ from runtime.store.row import AttemptOutcome, AttemptRow, QuestionRow, RunRow
 from runtime.store.rule import WORDS
 
 
+class Superseded(BaseModel):
+    """The newest run of a workflow id, as one that came before sees it.
+
+    Attributes:
+        run_id, status: of the newest run.
+        is_retry: it goes on with what the earlier run did; otherwise it began anew in its place.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    status: RunStatus
+    is_retry: bool
+
+    def __str__(self) -> str:
+        return f"{'retried as' if self.is_retry else 'replaced by'} run {self.run_id}, now {self.status}"
+
+
 class RunSummary(BaseModel):
     """One line of a list.
 
@@ -28,6 +46,7 @@ class RunSummary(BaseModel):
         actor: who started it.
         worker: who holds it now, or None.
         history_events: length of its history.
+        superseded_by: the run that came after one that ended badly, or None. Such a run is not retried any more.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +67,7 @@ class RunSummary(BaseModel):
     worker: str | None
     parent_run_id: str | None
     history_events: int
+    superseded_by: Superseded | None
 
 
 class RunDescription(RunSummary):
@@ -118,9 +138,18 @@ def instant(at_us: int | None) -> datetime | None:
     return None if at_us is None else to_instant(at_us)
 
 
-def summarize(row: RunRow) -> RunSummary:
+async def summarize(store: Store, row: RunRow) -> RunSummary:
     """A row as a summary."""
-    return RunSummary(**summary_fields(row))
+    return RunSummary(**summary_fields(row), superseded_by=await _superseded(store, row))
+
+
+async def _superseded(store: Store, row: RunRow) -> Superseded | None:
+    if not row.status.is_closed or row.status in (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW):
+        return None
+    newest = await store.get_run(row.workflow_id)
+    if newest is None or newest.run_id == row.run_id:
+        return None
+    return Superseded(run_id=newest.run_id, status=newest.status, is_retry=newest.first_run_id == row.first_run_id)
 
 
 def summary_fields(row: RunRow) -> dict[str, Any]:
@@ -152,9 +181,10 @@ async def describe_run(store: Store, row: RunRow) -> RunDescription:
     facts = [item.fact for item in await store.read_inbox(row.run_id)]
     return RunDescription(
         **summary_fields(row),
+        superseded_by=await _superseded(store, row),
         attributes=await store.read_attributes(row.run_id),
         questions=[describe_question(question) for question in questions if not is_answered(question, facts)],
-        children=[summarize(child) for child in await store.children(row.run_id)],
+        children=[await summarize(store, child) for child in await store.children(row.run_id)],
         attempts=[
             _describe_attempt(attempt)
             for attempt in attempts

@@ -335,7 +335,8 @@ class RunHandle(Generic[R]):
         """Start a new run from before the failure; what was done stays done. ``result()`` of the old handle follows it.
 
         Raises:
-            RunNotRetriableError: the run has not failed, or its rollback is not complete.
+            RunNotRetriableError: the run has not failed, its rollback is not complete, or it was retried or replaced already:
+                only the newest run of an id is retried.
         """
         new = await retry_run(self._client, await self.row())
         return RunHandle(self._client, self.workflow_id, new.run_id, self._codec)

@@ -7,11 +7,12 @@ failure came from a child, the cut lies before the child was started, because a 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import Envelope, record_exception
-from durable.errors import RunNotRetriableError, StepInDoubtError
+from durable.errors import RunExistsError, RunNotRetriableError, StepInDoubtError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import FACTS, Event, EventKind, Fact, Recorder, merge_details, split_batches, write_detail
 from runtime.identifier import new_run_id
@@ -20,7 +21,8 @@ from runtime.store.row import InboxRow, NewRun, RunRow
 if TYPE_CHECKING:
     from runtime.client.client import Client
 
-_RETRIABLE: Final = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TERMINATED})
+RETRIABLE: Final = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TERMINATED})
+"""How a run ends badly."""
 _STEP_OUTCOMES: Final = frozenset({EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED})
 _NOT_AGAIN: Final = frozenset(
     {
@@ -43,10 +45,11 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
     """Create the run that tries again.
 
     Raises:
-        RunNotRetriableError: the run has not ended badly, or its rollback is not complete.
-        RunExistsError: another run of the id is open.
+        RunNotRetriableError: the run has not ended badly, its rollback is not complete, or another run of the id came
+            after it: only the newest is retried, so that nothing is done twice.
     """
-    if row.status not in _RETRIABLE:
+    await _check_newest(client, row)
+    if row.status not in RETRIABLE:
         raise RunNotRetriableError(f"{row.workflow_id!r} is {row.status}; only a run that ended badly is retried")
     if row.rollback in (RollbackStatus.RUNNING, RollbackStatus.FAILED):
         raise RunNotRetriableError(
@@ -62,10 +65,28 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
         attempts = await client.store.read_attempts(row.run_id)
         begun = frozenset(attempt.command for attempt in attempts)
         new = _from_prefix(row, history, now_us, client.actor, inline, begun)
-    outcome = await client.store.start(new)
-    if not outcome.created:
-        raise RunNotRetriableError(f"{row.workflow_id!r} was retried already by run {outcome.run.run_id}")
+    try:
+        await client.store.start(new)
+    except RunExistsError:  # another retry was faster
+        await _check_newest(client, row)
+        raise
     return new
+
+
+async def _check_newest(client: Client, row: RunRow) -> None:
+    """Refuse a run that others came after: what it did is theirs to take over, once."""
+    newest = await client.store.get_run(row.workflow_id)
+    if newest is None or newest.run_id == row.run_id or row.status not in RETRIABLE:
+        return
+    if newest.first_run_id != row.first_run_id:
+        why = f"was replaced by run {newest.run_id}, which began anew and is {newest.status}"
+    else:
+        why = f"was retried already by run {newest.run_id}, which is {newest.status}"
+    if newest.status in RETRIABLE:
+        why += f"; retry that one: durable retry {shlex.quote(row.workflow_id)}"
+    raise RunNotRetriableError(
+        f"run {row.run_id} of {row.workflow_id!r} {why}", workflow_id=row.workflow_id, run_id=newest.run_id
+    )
 
 
 class _Inline:
@@ -228,5 +249,6 @@ def _new_run(
         parent_run_id=None,
         parent_command=None,
         on_conflict="replace",
+        retry_of=row.run_id,
         attributes=attributes,
     )

@@ -157,7 +157,7 @@ class Store(Protocol):
         an update id that exists it is not, and ``UpdateAccepted`` messages are left out.
 
         Raises:
-            RunExistsError: as ``on_conflict`` says.
+            RunExistsError: as ``on_conflict`` says; or ``new.retry_of`` is not the newest run of the id.
             RunClosedError: the run that results has ended and takes no new message; nothing was written.
         """
         ...

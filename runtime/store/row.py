@@ -114,6 +114,8 @@ class NewRun:
             kept. ``attach`` returns the existing run, or RunExistsError if its workflow or input digest
             differs; ``fail`` raises RunExistsError; ``replace`` is for the callers that close the old run in
             the same transaction: only an open run is then a conflict. In a turn ``attach`` is ``fail``.
+        retry_of: the run that this one tries again; RunExistsError if it is not the newest of the id any more, so
+            that of two retries one is refused.
     """
 
     run_id: str
@@ -134,6 +136,7 @@ class NewRun:
     parent_command: int | None = None
     on_parent_close: str = "terminate"
     on_conflict: OnConflict = "attach"
+    retry_of: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 

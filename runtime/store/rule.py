@@ -3,12 +3,16 @@ it, and what is kept."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic_core import from_json
 
+from durable.errors import RunExistsError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
+
+if TYPE_CHECKING:
+    from runtime.store.row import NewRun
 
 STEP_OUTCOMES: Final[frozenset[str]] = frozenset(
     {EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED}
@@ -43,6 +47,25 @@ WAYS_OUT: Final = (
     "(on the command line --id and --on-conflict)"
 )
 """What a caller may do whose workflow id is taken."""
+
+
+def check_newest(new: NewRun, run_id: str | None, status: RunStatus | None) -> None:
+    """Refuse a retry of a run that is not the newest of its workflow id any more.
+
+    Args:
+        run_id, status: of the newest run, if there is one.
+
+    Raises:
+        RunExistsError: another run came after the one that is to be retried.
+    """
+    if new.retry_of is not None and new.retry_of != run_id:
+        raise RunExistsError(
+            f"run {new.retry_of} of workflow id {new.workflow_id!r} cannot be retried: run {run_id} ({status}) came after it",
+            workflow_id=new.workflow_id,
+            run_id=run_id,
+            status=str(status),
+        )
+
 
 WORDS: Final[dict[str, str]] = {
     EventKind.RUN_STARTED: "start",

@@ -290,3 +290,35 @@ async def test_update_with_start_is_written_once(store):
         EventKind.UPDATE_ACCEPTED,
         EventKind.SIGNAL_RECEIVED,
     ]
+
+
+async def test_retry_needs_the_newest_run_of_its_id(store):
+    first = (await begin_closed(store, status=RunStatus.FAILED)).run
+    second = new_run(retry_of=first.run_id, on_conflict="replace", first_run_id=first.run_id)
+    assert (await store.start(second)).created
+    third = new_run(retry_of=first.run_id, on_conflict="replace", first_run_id=first.run_id)
+    with pytest.raises(RunExistsError) as caught:
+        await store.start(third)
+    assert (caught.value.data["run_id"], caught.value.data["status"]) == (second.run_id, "pending")
+    assert await store.get_run_by_id(third.run_id) is None
+
+
+async def test_of_concurrent_retries_one_makes_a_run(store):
+    first = (await begin_closed(store, status=RunStatus.FAILED)).run
+    created: list[str] = []
+
+    async def retry() -> None:
+        new = new_run(retry_of=first.run_id, on_conflict="replace", first_run_id=first.run_id)
+        try:
+            created.append((await store.start(new)).run.run_id)
+        except RunExistsError:
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(retry)
+    assert [run.run_id for run in (await store.list_runs(RunFilter(workflow_id="w"), 100, None))[0]] == [
+        *created,
+        first.run_id,
+    ]
+    assert len(created) == 1

@@ -37,7 +37,7 @@ from runtime.store.row import (
     UpdateRow,
     WorkerRow,
 )
-from runtime.store.rule import WAYS_OUT, WORDS, accepts, may_adopt
+from runtime.store.rule import WAYS_OUT, WORDS, accepts, check_newest, may_adopt
 from runtime.store.turn import Turn
 
 _LONG_AGO: Final = 0
@@ -168,6 +168,8 @@ class MemoryStore(Reading):
 
     async def start(self, new: NewRun, update: UpdateRow | None = None) -> StartOutcome:
         with self._transaction() as state:
+            newest = state.current(new.workflow_id)
+            check_newest(new, newest.row.run_id if newest else None, newest.row.status if newest else None)
             existing = holder(state, new)
             if existing is not None:
                 _check_attachable(existing.row, new)

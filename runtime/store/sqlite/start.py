@@ -11,7 +11,7 @@ from durable.errors import RunExistsError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from runtime.store.row import InboxRow, NewRun, StartOutcome, UpdateRow
-from runtime.store.rule import WAYS_OUT
+from runtime.store.rule import WAYS_OUT, check_newest
 from runtime.store.sqlite.delivery import (
     Receipt,
     check_receipt,
@@ -31,6 +31,8 @@ _PART: Final = load("part")
 
 def start(session: Session, new: NewRun, update: UpdateRow | None) -> StartOutcome:
     """Create a run or find the one that has its id; ``Store.start``."""
+    newest = session.current(new.workflow_id)
+    check_newest(new, newest.run_id if newest else None, newest.status if newest else None)
     existing = holder(session, new)
     if existing is not None:
         _check_attachable(existing, new)

@@ -154,3 +154,29 @@ def test_orders_name_their_principal(cli: Cli) -> None:
     assert cli("history", "n0", "--json").events[-1]["actor"] == "user:alice"
     ran = cli("cancel", "n1", "--by", "")
     assert ran.code == 2
+
+
+def test_retried_run_is_not_retried_again(cli: Cli) -> None:
+    cli("run", "app.py:order", "-i", "amount=1", "--id", "o1")
+    (first,) = cli("list", "--json").data["runs"]
+    assert cli("retry", "--status", "failed", "--yes", "--json").data["done"] == ["o1"]
+    assert cli("retry", "--status", "failed", "--yes", "--json").data["matched"] == 0
+    again = cli("retry", first["run_id"])
+    assert again.code == 6
+    (second, _) = cli("list", "--json").data["runs"]
+    assert f"was retried already by run {second['run_id']}, which is pending" in again.err
+    assert f"retried as run {second['run_id']}, now pending" in cli("show", first["run_id"]).out
+    assert "retried as run" in cli("list").out
+    assert cli("run", "app.py:order", "-i", "amount=1", "--id", "o1").code == 1
+    assert "retry that one: durable retry o1" in cli("retry", first["run_id"]).err
+    assert cli("retry", "--status", "failed", "--yes", "--json").data["done"] == ["o1"]
+
+
+def test_replaced_run_is_not_retried(cli: Cli) -> None:
+    cli("run", "app.py:order", "-i", "amount=1", "--id", "o1")
+    (first,) = cli("list", "--json").data["runs"]
+    cli("start", "app.py:order", "-i", "amount=2", "--id", "o1", "--on-conflict", "replace")
+    again = cli("retry", first["run_id"])
+    assert again.code == 6
+    assert "was replaced by run" in again.err
+    assert cli("retry", "--status", "failed", "--yes", "--json").data["matched"] == 0
