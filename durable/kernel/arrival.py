@@ -63,6 +63,8 @@ def _cancel_requested(run: Replayer, event: Event) -> None:
     if not run.ending.is_deaf:  # else its outcome is decided, and what is undone is outside of its timeout (rule S2)
         run.cancel_reason = str(event.details.get("reason", ""))
         run.loop.call_soon(_cancel_root, run)
+    else:
+        run.ending.give_up_closing()
 
 
 def _run_timed_out(run: Replayer, event: Event) -> None:  # noqa: ARG001 - one shape for all
@@ -71,6 +73,8 @@ def _run_timed_out(run: Replayer, event: Event) -> None:  # noqa: ARG001 - one s
         run.timed_out = True
         run.cancel_reason = "the run's timeout expired"
         run.loop.call_soon(_cancel_root, run)
+    else:
+        run.ending.give_up_closing()
 
 
 def _cancel_root(run: Replayer) -> None:

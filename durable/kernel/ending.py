@@ -4,7 +4,8 @@ The stages, entered at quiescence and in this order; each goes on when nothing o
 
     RUNNING  -> the function returned, raised, or something failed the run outside of its tasks
     HANDLERS -> message handlers finish (``on_unfinished="wait"``), only if the function returned
-    LEFTOVER -> other tasks are cancelled and get one drain to clean up, then they are closed
+    LEFTOVER -> other tasks are cancelled and get one drain to clean up, then they are closed; generators that were left
+                run their ``finally``, with all that it waits for
     ROLLBACK -> only if the run failed or was cancelled: open operations end, then compensations run (rules S1 to S3)
     CLOSED   -> the terminal command is issued
 
@@ -69,7 +70,7 @@ class Ending:
         self._undoing: asyncio.Task[None] | None = None
         self._idle: list[asyncio.Future[None]] = []
         self._cancelled: set[asyncio.Task[Any]] = set()
-        self._closes_generators = False
+        self._closer: asyncio.Task[None] | None = None
         self.undoing: dict[CompensationStack, asyncio.Task[None]] = {}
 
     @property
@@ -85,7 +86,12 @@ class Ending:
     @property
     def is_cleaning_up(self) -> bool:
         """Whether leftover tasks are being cancelled."""
-        return self.stage is Stage.LEFTOVER
+        return self.stage is Stage.LEFTOVER and not self.is_closing_generators
+
+    @property
+    def is_closing_generators(self) -> bool:
+        """Whether generators that were left run their ``finally``."""
+        return self._closer is not None and not self._closer.done()
 
     # -- stages -------------------------------------------------------------------------------------------
 
@@ -105,9 +111,9 @@ class Ending:
                 return False
             self.stage = Stage.LEFTOVER
         if self.stage is Stage.LEFTOVER:
-            if self._cancel_leftovers():
+            if not self.is_closing_generators and self._cancel_leftovers():
                 return True
-            if self.undoing:
+            if self.is_closing_generators or self.undoing:
                 return False
             self.stage = Stage.ROLLBACK
             error = self._error()
@@ -124,7 +130,11 @@ class Ending:
         return False
 
     def _cancel_leftovers(self) -> bool:
-        """Cancel every task that is left, once, and give it a drain; then close what still will not end."""
+        """Cancel every task that is left, once, and give it a drain; then close what still will not end.
+
+        After that, as with ``asyncio.run``, generators that were left are closed by a task of their own, which is
+        waited for. Tasks that their code starts are left over in turn.
+        """
         run = self._run
         cancelled = False
         for task in run.loop.pending_tasks():
@@ -133,12 +143,16 @@ class Ending:
                 cancelled = task.cancel("the workflow has ended") or cancelled
         if cancelled:
             return True
-        if not self._closes_generators and run.loop.holds_generators():
-            self._closes_generators = True
-            run.loop.spawn(run.loop.shutdown_asyncgens(), name="generators")
-            return True
         run.close_tasks(self.undoing.values())
+        if run.loop.holds_generators():
+            self._closer = run.loop.spawn(run.loop.shutdown_asyncgens(), name="generators")
+            return True
         return False
+
+    def give_up_closing(self) -> None:
+        """Cancel what the ``finally`` of a generator waits for, so that one that would never end ends."""
+        if self._closer is not None:
+            self._closer.cancel(self._run.cancel_reason or "the run is to end")
 
     def _error(self) -> BaseException | None:
         """Why the run does not end well, or None."""

@@ -56,6 +56,41 @@ async def test_the_order_is_the_same_on_every_replay_in_every_process(open_runti
         assert sorted(output.split()) == sorted(word for run in runs for word in (run.workflow_id, "completed"))
 
 
+@step
+async def unlock(name: str) -> str:
+    return name
+
+
+@workflow
+async def leaves_locked(ctx: Context, fails: bool) -> str:
+    async def locked() -> Any:
+        try:
+            yield 1
+        finally:
+            await ctx.step(unlock, "first")
+            await ctx.step(unlock, "second")
+
+    async for _ in locked():
+        if fails:
+            raise ValueError("of the consumer")
+        break
+    return "done"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_left_generator_awaits_in_the_end_is_done_before_the_run_ends(open_runtime, fails):
+    """Semantics 11: a generator that was left runs its ``finally`` with its steps, whether its consumer returns or raises."""
+    async with open_runtime(leaves_locked) as rt:
+        run = await rt.start(leaves_locked, fails)
+        if fails:
+            with pytest.raises(RunFailedError):
+                await run.result(timeout=30)
+        else:
+            assert await run.result(timeout=30) == "done"
+        done = [event.payload for event in await run.history() if event.kind == EventKind.STEP_COMPLETED]
+    assert ["first" in done[0], "second" in done[1], len(done)] == [True, True, 2]
+
+
 async def test_child_tasks_see_the_variables_of_their_parents_and_of_nobody_else(open_runtime):
     """Semantics 11: contextvars in child tasks: they get a copy; what is set outside the run does not leak in."""
     place.set("the test")
