@@ -69,6 +69,19 @@ class Envelope:
         """Whether what is sealed is unreadable without a key."""
         return self._encrypting is not None
 
+    def description(self) -> list[str]:
+        """What these codecs can read, in words without secrets: the names of the codecs and the ids of their keys.
+
+        With each id goes what the codec's ``digest`` makes of no data, as it could stand in any history: so two keys of one
+        id are told apart, and no key is told.
+        """
+        found = []
+        for codec in self._codecs:
+            found.append(f"{codec.name} {type(codec).__module__}.{type(codec).__qualname__}")
+            digest = getattr(codec, "digest", None)
+            found += [f"key {key_id} {digest and digest(b'', key_id)}" for key_id in getattr(codec, "key_ids", ())]
+        return found
+
     def seal(self, plain: str, *, secret: bool = False) -> str:
         """The payload of a plain JSON text; bytes to be stored apart are put into ``blobs``.
 

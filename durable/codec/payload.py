@@ -23,7 +23,8 @@ class PayloadCodec(Protocol):
     """Turns the bytes of a payload into others for storing, and back.
 
     A codec whose keys can give a keyed digest of a plaintext may have a method ``digest(data: bytes) ->
-    str`` as well; replay then compares inputs without decrypting them.
+    str`` as well; replay then compares inputs without decrypting them. One with keys that have names may have
+    ``key_ids`` as well: runs that got stuck for want of a key go on where a worker has it.
 
     Attributes:
         name: short name in the envelope, without ``+``; never to be changed.
@@ -121,6 +122,11 @@ class AesGcmCodec:
         self._ciphers: dict[bytes, AESGCM] = {}
         self._digest_keys = {name: _derive(one, b"digest") for name, one in self._keys.items()}
         self._new_salt()
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of the keys that it can read, in order."""
+        return tuple(sorted(self._keys))
 
     def _new_salt(self) -> None:
         name = self._key_id.encode()

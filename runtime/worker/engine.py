@@ -39,7 +39,7 @@ from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
 from runtime.worker.environment import begin
 from runtime.worker.execution import Execution
-from runtime.worker.fingerprint import code_fingerprint
+from runtime.worker.fingerprint import code_fingerprints
 from runtime.worker.held import HeldRun
 from runtime.worker.loading import Loader
 from runtime.worker.logs import run_ids, show_lines
@@ -98,7 +98,7 @@ class Engine:
         self.cache = StickyCache(options.cache_size)
         self.held: dict[str, HeldRun] = {}
         self.lease: Lease | None = None
-        self.code = {name: code_fingerprint(registry, name) for name in registry.workflows}
+        self.code = code_fingerprints(registry, envelope)
         self.outage = Outage(clock)
         self.step_store = StepStore(
             store, clock, self.outage, self.spawn, lambda then: self.later(options.retry_delay_us, then)
