@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.cli.options import Json, Store
 
+if TYPE_CHECKING:
+    from runtime.cli.session import Session
+
 
 def purge(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="DURATION", help="Runs that ended longer ago than this, like 30d.")
+        str,
+        typer.Option(
+            "--older-than", metavar="DURATION", help="Runs that ended longer ago than this, like 30d, 12h or 90s."
+        ),
     ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, after the count.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Delete ended runs with all that belongs to them.
+    """Delete ended runs with all that belongs to them, after asking.
 
     Runs whose rollback is not complete stay, and so do children of open runs.
     """
+    from datetime import timedelta
+
     from durable.duration import to_us
     from runtime.cli.moment import parse_duration
     from runtime.cli.output import count as counted
@@ -31,20 +41,42 @@ def purge(
     session = Session(store, None, as_json)
     age = parse_duration(older_than, "--older-than")
 
-    async def work(client: Client) -> int:
-        if not dry_run:
-            return await client.purge(age)
-        before = client.clock.now_us() - to_us(age)
-        return await client.store.count_runs(RunFilter(closed_before_us=before))
+    async def look(client: Client) -> tuple[int, int]:
+        before_us = client.clock.now_us() - to_us(age)
+        return before_us, await client.store.count_runs(RunFilter(closed_before_us=before_us))
 
-    found = session.run(work) or 0
+    before_us, found = session.run(look) or (0, 0)
+
+    async def delete(client: Client) -> int:
+        # What ended while the question stood was not counted, and stays.
+        return await client.purge(timedelta(microseconds=client.clock.now_us() - before_us))
+
     url = session.open_store().url
+    ended = f"{counted(found, 'run')} ended more than {older_than} ago in {url}"
+    if found and not dry_run:
+        _confirm(session, ended, f"delete {counted(found, 'run')}", yes=yes)
+    deleted = 0 if dry_run or not found else session.run(delete) or 0
     if as_json:
-        session.output.data({"store": url, "deleted": 0 if dry_run else found, "matched": found})
+        session.output.data({"store": url, "deleted": deleted, "matched": found})
     elif dry_run:
-        session.output.line(f"{counted(found, 'run')} ended more than {older_than} ago in {url}")
+        session.output.line(ended)
     else:
-        session.output.line(f"deleted {counted(found, 'run')} from {url}")
+        session.output.line(f"deleted {counted(deleted, 'run')} from {url}")
+
+
+def _confirm(session: Session, found: str, deed: str, *, yes: bool) -> None:
+    """Tell what was found, and ask.
+
+    Raises:
+        ConfigurationError: nobody said yes.
+    """
+    from durable.errors import ConfigurationError
+
+    if yes:
+        return
+    session.output.note(found)
+    if not (sys.stdin.isatty() and typer.confirm(f"{deed}?", err=True)):
+        raise ConfigurationError(f"nothing was done; to {deed} without being asked, add --yes")
 
 
 def backup(

@@ -11,17 +11,14 @@ from durable.errors import ConfigurationError
 
 _UNITS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "min": 60.0, "s": 1.0, "ms": 0.001}
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|[wdhms])\s*")
-_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
 def parse_duration(text: str, what: str) -> timedelta:
-    """A duration like ``30d``, ``1h30m``, ``500ms``, or plain seconds.
+    """A duration like ``30d``, ``1h30m`` or ``500ms``. A number alone is none: who deletes what is older than 30 means days.
 
     Raises:
         ConfigurationError: naming ``what``.
     """
-    if _NUMBER.fullmatch(text.strip()):
-        return timedelta(seconds=float(text))
     position, seconds = 0, 0.0
     for part in _PART.finditer(text):
         if part.start() != position:
@@ -29,7 +26,9 @@ def parse_duration(text: str, what: str) -> timedelta:
         position = part.end()
         seconds += float(part[1]) * _UNITS[part[2]]
     if not text or position != len(text):
-        raise ConfigurationError(f"expected {what} to be a duration like 30d, 12h, 1h30m, 45s or 500ms, got {text!r}")
+        raise ConfigurationError(
+            f"expected {what} to be a duration with its unit, like 2w, 30d, 12h, 1h30m, 90s or 500ms, got {text!r}"
+        )
     try:
         return timedelta(seconds=seconds)
     except OverflowError:

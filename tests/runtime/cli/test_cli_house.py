@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,13 @@ import pytest
 from cli.command import Cli
 
 
+class Terminal(io.StringIO):
+    """A standard input that a person types into."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.mark.usefixtures("app")
 def test_purge_deletes_what_ended_long_enough_ago(cli: Cli) -> None:
     cli("run", "app.py:hello", "--id", "h1")
@@ -18,10 +26,43 @@ def test_purge_deletes_what_ended_long_enough_ago(cli: Cli) -> None:
     assert cli("purge", "--older-than", "1h").out.startswith("deleted 0 runs from sqlite:///")
     assert cli("purge", "--older-than", "0s", "--dry-run", "--json").data["matched"] == 1
     assert cli("show", "h1").code == 0
-    assert cli("purge", "--older-than", "0s", "--json").data["deleted"] == 1
+    assert cli("purge", "--older-than", "0s", "--yes", "--json").data["deleted"] == 1
     assert cli("show", "h1").code == 3
     assert cli("show", "n1").code == 0
     assert cli("purge", "--older-than", "long").code == 2
+
+
+@pytest.mark.usefixtures("app")
+def test_purge_of_a_number_without_a_unit_is_refused(cli: Cli) -> None:
+    cli("run", "app.py:hello", "--id", "h1")
+    ran = cli("purge", "--older-than", "30", "--yes")
+    assert ran.code == 2
+    assert "30d, 12h, 1h30m, 90s" in ran.err
+    assert cli("show", "h1").code == 0
+
+
+@pytest.mark.usefixtures("app")
+def test_purge_without_a_terminal_needs_yes_and_tells_the_count(cli: Cli) -> None:
+    cli("run", "app.py:hello", "--id", "h1")
+    for flags in ([], ["--json"]):
+        ran = cli("purge", "--older-than", "0s", *flags)
+        assert ran.code == 2
+        assert "delete 1 run without being asked, add --yes" in ran.err
+    assert cli("show", "h1").code == 0
+
+
+@pytest.mark.parametrize(("said", "code", "left"), [("n\n", 2, 0), ("y\n", 0, 3)])
+@pytest.mark.usefixtures("app")
+def test_purge_asks_on_a_terminal_after_the_count(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, said: str, code: int, left: int
+) -> None:
+    cli("run", "app.py:hello", "--id", "h1")
+    monkeypatch.setattr(sys, "stdin", Terminal(said))
+    ran = cli("purge", "--older-than", "0s")
+    assert ran.code == code
+    assert "1 run ended more than 0s ago" in ran.err
+    assert "delete 1 run?" in ran.err
+    assert cli("show", "h1").code == left
 
 
 @pytest.mark.usefixtures("app")

@@ -119,8 +119,8 @@ def test_pairs_need_names() -> None:
     [
         ("30d", 30 * 86_400),
         ("1h30m", 5_400),
-        ("45", 45),
-        ("1.5", 1.5),
+        ("45s", 45),
+        ("1.5s", 1.5),
         ("500ms", 0.5),
         ("2w", 1_209_600),
         ("0s", 0),
@@ -131,7 +131,7 @@ def test_durations_are_numbers_with_units(text: str, seconds: float) -> None:
     assert parse_duration(text, "it") == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "30x", "d", "-3d", "1h later", "9" * 30 + "w"])
+@pytest.mark.parametrize("text", ["", "soon", "30", "1.5", "1h30", "30x", "d", "-3d", "1h later", "9" * 30 + "w"])
 def test_durations_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="--older-than"):
         parse_duration(text, "--older-than")
