@@ -195,7 +195,7 @@ class AskQuestion(Command):
         prompt: in words.
         schema: JSON schema text of the answer.
         deadline_us: when nobody needs to answer any more, or None.
-        about: JSON text of assignees, approvers, context, notify; or None.
+        about: JSON text of what is shown beside it (``context``), or None.
     """
 
     __slots__ = ("about", "codec", "deadline_us", "prompt", "question", "schema")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
@@ -162,17 +162,17 @@ class Context:
     @overload
     async def ask_user(
         self, prompt: str, schema: TypeForm[T], *, key: str | None = ..., timeout: Duration | None = ...,
-        assignees: Sequence[str] = ..., context: Mapping[str, Any] | None = ..., notify: Sequence[str] = ...,
+        context: Mapping[str, Any] | None = ...,
     ) -> T: ...  # fmt: skip
     @overload
     async def ask_user(
         self, prompt: str, schema: TypeForm[T], *, key: str | None = ..., timeout: Duration, default: D,
-        assignees: Sequence[str] = ..., context: Mapping[str, Any] | None = ..., notify: Sequence[str] = ...,
+        context: Mapping[str, Any] | None = ...,
     ) -> T | D: ...  # fmt: skip
     @overload
     async def ask_user(
         self, prompt: str, *, key: str | None = ..., timeout: Duration | None = ..., default: str = ...,
-        assignees: Sequence[str] = ..., context: Mapping[str, Any] | None = ..., notify: Sequence[str] = ...,
+        context: Mapping[str, Any] | None = ...,
     ) -> str: ...  # fmt: skip
 
     async def ask_user(
@@ -183,9 +183,7 @@ class Context:
         key: str | None = None,
         timeout: Duration | None = None,
         default: Any = _UNSET,
-        assignees: Sequence[str] = (),
         context: Mapping[str, Any] | None = None,
-        notify: Sequence[str] = (),
     ) -> Any:
         """Ask a person, and return the typed answer.
 
@@ -195,16 +193,12 @@ class Context:
             key: names the question for ``run.answer(..., key=)``; made from its number by default.
             timeout: how long to wait, seconds or timedelta; None: for ever.
             default: returned when the time is over, instead of an error.
-            assignees: who is asked, such as ``user:alice`` or ``group:ops``.
             context: facts shown beside the question; JSON-compatible.
-            notify: where to announce it.
 
         Raises:
             QuestionTimeoutError: nobody answered in time, and there is no default.
         """
-        about = write_detail(
-            assignees=list(assignees) or None, context=dict(context) if context else None, notify=list(notify) or None
-        )
+        about = write_detail(context=dict(context) if context else None)
         deadline_us = deadline_of(self._run, timeout)
         waiter = ask(self._run, "question", prompt, schema, key, deadline_us, about)
         if not await in_time(self._run, waiter, deadline_us, "question"):
@@ -218,29 +212,23 @@ class Context:
         self,
         prompt: str,
         *,
-        approvers: Sequence[str] = (),
         key: str | None = None,
         timeout: Duration | None = None,
         context: Mapping[str, Any] | None = None,
-        notify: Sequence[str] = (),
     ) -> Decision:
-        """Ask for a yes, and return who gave it and when.
+        """Ask for a yes, and return who gave it and when. Whoever may write to the store may give it: look at ``by``.
 
         Args:
             prompt: what is to be approved.
-            approvers: who may decide, such as ``user:alice`` or ``group:ops``; shown with the question.
             key: names the question for ``run.approve(..., key=)``; made from its number by default.
             timeout: how long to wait, seconds or timedelta; None: for ever.
             context: facts shown beside the question; JSON-compatible.
-            notify: where to announce it.
 
         Raises:
             ApprovalRejectedError: a person said no.
             QuestionTimeoutError: nobody decided in time.
         """
-        about = write_detail(
-            approvers=list(approvers) or None, context=dict(context) if context else None, notify=list(notify) or None
-        )
+        about = write_detail(context=dict(context) if context else None)
         deadline_us = deadline_of(self._run, timeout)
         waiter = ask(self._run, APPROVAL, prompt, Verdict, key, deadline_us, about)
         if not await in_time(self._run, waiter, deadline_us, "question"):

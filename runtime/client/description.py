@@ -95,7 +95,7 @@ class Question(BaseModel):
         key: names it for ``answer`` and ``approve``.
         kind: ``question`` or ``approval``.
         answer_schema: JSON schema of the answer.
-        about: assignees, approvers, context.
+        about: what is shown beside it; ``context`` if the workflow gave one.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -214,7 +214,7 @@ class QuestionRow:
     Attributes:
         kind: ``question`` or ``approval``.
         schema: JSON schema text of the answer.
-        detail: JSON text: assignees, approvers, context, notify.
+        detail: JSON text of what is shown beside it (``context``), or None.
     """
 
     run_id: str

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_question_is_open_as_it_was_asked(store):
     author = await begin(store)
-    asked = question(author.run, 3, kind="approval", detail='{"approvers":["a"]}', deadline_us=T0 + 60 * SECOND)
+    asked = question(author.run, 3, kind="approval", detail='{"context":{"to":"prod"}}', deadline_us=T0 + 60 * SECOND)
     await author.commit(STARTED, questions=[asked])
     assert await store.questions("w") == [asked]
 
