@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from durable.codec import PayloadCodec
 from durable.interceptor import Interceptor
@@ -17,6 +17,17 @@ from runtime.store.url import open_store
 from runtime.worker.worker import Worker
 
 
+class WorkerOptions(TypedDict, total=False):
+    """Arguments of ``Worker`` that ``Runtime`` hands on; the defaults are the worker's."""
+
+    max_concurrent_steps: int
+    max_threads: int
+    cache_size: int
+    lease_seconds: float
+    blocked_seconds: float
+    grace_seconds: float
+
+
 class Runtime(Client):
     """Store, worker and client in one: ``async with Runtime("sqlite:///app.db", workflows=[deploy]) as rt``.
 
@@ -25,7 +36,7 @@ class Runtime(Client):
         workflows, steps, queues, codecs, default_retry, clock: as for ``Worker``.
         interceptors: around client calls, workflows and steps, the first one outermost.
         recover: take up what others left unfinished; False: serve only what this runtime starts.
-        worker_options: more of ``Worker``'s arguments.
+        worker_options: those of ``Worker``: max_concurrent_steps, max_threads, cache_size, lease_seconds, blocked_seconds, grace_seconds.
     """
 
     def __init__(
@@ -41,7 +52,7 @@ class Runtime(Client):
         recover: bool = True,
         interceptors: Sequence[Interceptor] = (),
         clock: Clock | None = None,
-        **worker_options: Any,
+        **worker_options: Unpack[WorkerOptions],
     ) -> None:
         store = open_store(url) if url is None or isinstance(url, str) else url
         chosen: Clock = clock if clock is not None else SystemClock()

@@ -6,13 +6,14 @@ import getpass
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from types import ModuleType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
 from pydantic_core import from_json
 
 from durable.codec import INLINE, Envelope, PayloadCodec, record_exception, value_codec
 from durable.duration import Duration, instant_us, to_us
 from durable.errors import (
+    CallerError,
     DefinitionError,
     EncodeError,
     MessageRejectedError,
@@ -40,6 +41,19 @@ from runtime.worker.token import parse_token
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Conditions(TypedDict, total=False):
+    """Which runs: the keywords of ``Client.list``."""
+
+    status: RunStatus | str | Sequence[RunStatus | str]
+    workflow: str | None
+    workflow_id: str | None
+    workflow_id_prefix: str | None
+    actor: str | None
+    started_after: datetime | None
+    started_before: datetime | None
+    attributes: Mapping[str, Any] | None
 
 
 def default_actor() -> str:
@@ -256,7 +270,7 @@ class Client:
             if cursor is None:
                 return
 
-    async def count(self, **conditions: Any) -> int:
+    async def count(self, **conditions: Unpack[Conditions]) -> int:
         """How many runs match; conditions as in ``list``."""
         return await self.store.count_runs(run_filter(**conditions))
 
@@ -335,8 +349,16 @@ def run_filter(
     started_before: datetime | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> RunFilter:
-    """The store's filter of ``Client.list``'s conditions."""
+    """The store's filter of ``Client.list``'s conditions.
+
+    Raises:
+        CallerError: there is no such status.
+    """
     statuses = (status,) if isinstance(status, str) else tuple(status)
+    known = [item.value for item in RunStatus]
+    for item in statuses:
+        if item not in known:
+            raise CallerError(f"expected status to be one of {', '.join(known)}, got {item!r}")
     return RunFilter(
         status=[RunStatus(item).value for item in statuses],
         workflow=workflow,

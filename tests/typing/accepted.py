@@ -6,7 +6,7 @@ from typing import Literal, assert_type
 import anyio
 
 from durable import Context, Query, Signal, Update, step, workflow
-from runtime import Client, RunHandle, Runtime
+from runtime import Client, RunHandle, RunSummary, Runtime, sync
 
 pause = Signal("pause", bool)
 stop = Signal("stop")
@@ -74,3 +74,23 @@ async def outside() -> None:
         assert_type(await runtime.start(parent.bind("x"), with_signal=(pause, True)), RunHandle[int])
     async with Client("memory://") as client:
         await client.start("parent", "x", anything=1)
+        assert_type(await client.count(status="failed", workflow="parent"), int)
+    Runtime("memory://", lease_seconds=3, max_threads=4)
+
+
+def blocking() -> None:
+    with sync.Client("memory://", actor="user:alice") as client:
+        assert_type(client.actor, str)
+        run = client.start(parent.options(id="p"), "x")
+        assert_type(run, sync.RunHandle[int])
+        assert_type(run.result(timeout=3), int)
+        assert_type(run.retry().result(), int)
+        assert_type(run.query(progress), int)
+        assert_type(run.update(add_item, "x"), int)
+        run.signal(pause, True, message_id="m")
+        run.signal(stop)
+        assert_type(client.start(parent.bind("x"), with_signal=(pause, True)), sync.RunHandle[int])
+        client.start(client.workflow("parent", id="p"), "x", anything=1)
+        assert_type(list(client.list(status="waiting")), list[RunSummary])
+        assert_type(client.count(status=["failed", "stuck"]), int)
+        assert_type(client.step("t").heartbeat(), bool)

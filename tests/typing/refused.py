@@ -1,7 +1,7 @@
 """Calls that a type checker must refuse, one in every line that is marked."""
 
 from durable import Context, Query, Signal, Update, step, workflow
-from runtime import Runtime
+from runtime import Runtime, sync
 
 pause = Signal("pause", bool)
 progress = Query("progress", int)
@@ -40,4 +40,26 @@ async def outside() -> None:
         await run.signal(pause, 3)  # refused: value type
         await run.update(add_item, 3)  # refused: value type
         count: str = await run.query(progress)  # refused: result type
+        print(text, count)
+        await runtime.count(state="failed")  # refused: unknown condition
+    Runtime("memory://", workers=3)  # refused: unknown option
+    Runtime("memory://", lease_seconds="long")  # refused: type of an option
+
+
+def blocking() -> None:
+    sync.Client("memory://", speed=1)  # refused: unknown option
+    with sync.Client("memory://") as client:
+        client.start(parent, 1)  # refused: argument type
+        client.start(parent)  # refused: missing argument
+        client.stop()  # refused: no such method
+        client.list(status=3)  # refused: type of a condition
+        client.count(state="failed")  # refused: unknown condition
+        run = client.start(parent, "x")
+        run.nonexistent()  # refused: no such method
+        text: str = run.result()  # refused: result type
+        run.result(timeout="long")  # refused: argument type
+        run.signal(pause, 3)  # refused: value type
+        run.update(add_item, 3)  # refused: value type
+        count: str = run.query(progress)  # refused: result type
+        client.step("t").finish()  # refused: no such method
         print(text, count)
