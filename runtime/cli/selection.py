@@ -3,7 +3,7 @@
 A pause or resume that no worker has looked at yet counts as if it were done: who pauses many runs and then resumes
 them means the same ones, whether or not a worker came in between.
 
-A run that was retried or replaced is left out: what is to be done is done with the newest run of its id.
+A run that ended badly and was retried or replaced is left out: what is to be done is done with the newest run of its id.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from durable.duration import instant_us
 from durable.handle import RunStatus
 from durable.history import EventKind
+from runtime.client.rerun import RETRIABLE
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -25,11 +26,12 @@ _UNPAUSED = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING})
 _PAUSES = frozenset({EventKind.RUN_PAUSED, EventKind.RUN_RESUMED})
 
 
-async def select_runs(client: Client, conditions: Mapping[str, Any]) -> list[str]:
+async def select_runs(client: Client, conditions: Mapping[str, Any], *, retries: bool = False) -> list[str]:
     """Run ids of the runs that match, by the status that they have or are about to have.
 
     Args:
         conditions: as of ``Client.list``, with at least one status.
+        retries: leave out the children of runs that ended badly, because a retry of those takes them along.
     """
     wanted = frozenset(RunStatus(status) for status in conditions["status"])
     looked_at = set(wanted)
@@ -38,10 +40,17 @@ async def select_runs(client: Client, conditions: Mapping[str, Any]) -> list[str
     elif wanted & _UNPAUSED:
         looked_at.add(RunStatus.PAUSED)
     found = _matching(client, {**conditions, "status": sorted(looked_at)}, wanted)
-    return [run_id async for run_id in found]
+    return [run.run_id async for run in found if not (retries and await _has_failed_parent(client, run))]
 
 
-async def _matching(client: Client, conditions: dict[str, Any], wanted: frozenset[RunStatus]) -> AsyncIterator[str]:
+async def _has_failed_parent(client: Client, run: RunSummary) -> bool:
+    parent = None if run.parent_run_id is None else await client.store.get_run_by_id(run.parent_run_id)
+    return parent is not None and parent.status in RETRIABLE
+
+
+async def _matching(
+    client: Client, conditions: dict[str, Any], wanted: frozenset[RunStatus]
+) -> AsyncIterator[RunSummary]:
     now_us = client.clock.now_us()
     async for run in client.list(**conditions):
         pauses = await _will_pause(client, run) if _may_have_mail(run, now_us) else None
@@ -52,7 +61,7 @@ async def _matching(client: Client, conditions: dict[str, Any], wanted: frozense
         else:
             is_wanted = run.status in wanted
         if is_wanted and run.superseded_by is None:
-            yield run.run_id
+            yield run
 
 
 def _may_have_mail(run: RunSummary, now_us: int) -> bool:

@@ -125,7 +125,8 @@ resume = _plain(
 )
 retry = _plain(
     Order("retry", "retried", lambda run, _: run.retry(), ("failed",)),
-    "Run failed runs again from before the failure.\n\nWhat was done stays done.",
+    "Run failed runs again from before the failure.\n\nWhat was done stays done, children that failed with them go on as well. A run that was rolled back "
+    "begins anew, with new idempotency keys.",
 )
 
 
@@ -184,7 +185,7 @@ def _select(order: Order, flags: Flags, session: Session, *, yes: bool, dry_run:
     from runtime.cli.selection import select_runs
 
     conditions = flags.conditions(order.statuses)
-    run_ids = session.run(lambda client: select_runs(client, conditions)) or []
+    run_ids = session.run(lambda client: select_runs(client, conditions, retries=order.verb == "retry")) or []
     url, counted = session.open_store().url, count(len(run_ids), "run")
     (session.output.line if dry_run and not session.as_json else session.output.note)(f"{counted} selected in {url}")
     if dry_run or not run_ids:

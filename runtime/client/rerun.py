@@ -1,20 +1,23 @@
 """Running a failed run again, from before its failure (rule H7).
 
 The new run takes over the history up to the batch in which the run failed, without it. What that batch brought besides
-the failure (results of other steps, messages) is delivered to the new run again, so that nothing that succeeded runs twice. If the
-failure came from a child, the cut lies before the child was started, because a child cannot be adopted.
+the failure (results of other steps, messages) is delivered to the new run again, so that nothing that succeeded runs twice. A
+child that was open or failed is retried in the same transaction and belongs to the new run (``runtime.client.adoption``). If it
+cannot be, the cut lies before its start.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.codec import Envelope, record_exception
 from durable.errors import RunExistsError, RunNotRetriableError, StepInDoubtError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import FACTS, Event, EventKind, Fact, Recorder, merge_details, split_batches, write_detail
+from runtime.client.adoption import Adoption, adopt_children, check_forgotten, done_once, once_kind, open_children
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, NewRun, RunRow
 
@@ -51,6 +54,21 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
     await _check_newest(client, row)
     if row.status not in RETRIABLE:
         raise RunNotRetriableError(f"{row.workflow_id!r} is {row.status}; only a run that ended badly is retried")
+    new = await _prepare(client, row)
+    try:
+        await client.store.start(new)
+    except RunExistsError:  # another retry was faster
+        await _check_newest(client, row)
+        raise
+    return new
+
+
+async def _prepare(client: Client, row: RunRow, parent_run_id: str | None = None, command: int | None = None) -> NewRun:
+    """The run that tries ``row`` again, with the children that it goes on with.
+
+    Args:
+        parent_run_id, command: who waits for its outcome.
+    """
     if row.rollback in (RollbackStatus.RUNNING, RollbackStatus.FAILED):
         raise RunNotRetriableError(
             f"the rollback of {row.workflow_id!r} is {row.rollback}; finish it first: durable rollback {row.workflow_id}"
@@ -64,13 +82,8 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
     else:
         attempts = await client.store.read_attempts(row.run_id)
         begun = frozenset(attempt.command for attempt in attempts)
-        new = _from_prefix(row, history, now_us, client.actor, inline, begun)
-    try:
-        await client.store.start(new)
-    except RunExistsError:  # another retry was faster
-        await _check_newest(client, row)
-        raise
-    return new
+        new = await _from_prefix(client, row, history, now_us, inline, begun)
+    return replace(new, parent_run_id=parent_run_id, parent_command=command)
 
 
 async def _check_newest(client: Client, row: RunRow) -> None:
@@ -133,36 +146,43 @@ def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str, 
     return _new_run(row, run_id, run_id, now_us, actor, start, (), (), _attributes(history[:1]))
 
 
-def _from_prefix(
-    row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline, begun: frozenset[int]
+async def _from_prefix(
+    client: Client, row: RunRow, history: Sequence[Event], now_us: int, inline: _Inline, begun: frozenset[int]
 ) -> NewRun:
     batches = list(split_batches(history))
-    cut = _cut(batches)
-    _check_once(row, [event for batch in batches[cut:] for event in batch], begun)
+    run_id, actor = new_run_id(), client.actor
+    adoption = await adopt_children(
+        client, row, batches, lambda child, command: _prepare(client, child, run_id, command), inline.seal
+    )
+    cut = len(batches) - 1 if adoption is not None else _cut(batches)
+    dropped = [event for batch in batches[cut:] for event in batch]
+    _check_once(row, dropped, history, begun)
+    await check_forgotten(client, row, dropped)
     if cut == 0:
         first = history[0]
         detail = merge_details(first.detail, write_detail(retry_of=row.run_id, attempt=_attempt(history) + 1))
         start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload), actor=actor)
-        return _new_run(row, new_run_id(), row.origin_id, now_us, actor, start, (), (), _attributes(history[:1]))
+        return _new_run(row, run_id, row.origin_id, now_us, actor, start, (), (), _attributes(history[:1]))
+    adoption = adoption or Adoption()
     prefix = [event for batch in batches[:cut] for event in batch]
     known = {event.command for event in prefix if event.command is not None}
-    once = {event.command for event in prefix if _is_once(event)}
+    once = {event.command for event in prefix if once_kind(event) == "at_most_once"}
     facts = [
         Fact(e.kind, e.command, e.name, e.detail, inline(e.payload), e.actor)
-        for batch in batches[cut:]
-        for e in batch
+        for e in dropped
         if e.kind in FACTS
         and (e.command is None or e.command in known)
         and (e.kind not in _NOT_AGAIN or e.command in once)
     ]
     facts += _doubts(once - {event.command for event in history if event.kind in _STEP_OUTCOMES}, begun, inline)
-    run_id = new_run_id()
+    facts += adoption.facts
     recorder = Recorder(prefix[-1])
     recorder.begin_batch(now_us)
     about = write_detail(retry_of=row.run_id, at=prefix[-1].seq, attempt=_attempt(history) + 1)
     forked = recorder.append(EventKind.RUN_FORKED, actor, None, None, about)
     messages = [InboxRow(row.workflow_id, run_id, None, fact, now_us) for fact in facts]
-    return _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages, _attributes(prefix))
+    new = _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages, _attributes(prefix))
+    return replace(new, children=adoption.runs)
 
 
 def _attempt(history: Sequence[Event]) -> int:
@@ -180,20 +200,14 @@ def _attributes(history: Sequence[Event]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _is_once(event: Event) -> bool:
-    """Whether an event schedules an at-most-once step."""
-    options = event.details.get("options") or {} if event.kind == EventKind.STEP_SCHEDULED else {}
-    return bool(options.get("delivery") == "at_most_once")
-
-
-def _check_once(row: RunRow, dropped: Sequence[Event], begun: frozenset[int]) -> None:
-    """Refuse a cut that would forget an at-most-once step which may have run."""
-    for event in dropped:
-        if _is_once(event) and event.command in begun:
-            raise RunNotRetriableError(
-                f"{row.workflow_id!r} cannot be retried: step {event.name!r} runs at most once, may have run, and lies after "
-                "the point from which the run would go on; start a new run instead"
-            )
+def _check_once(row: RunRow, dropped: Sequence[Event], history: Sequence[Event], begun: frozenset[int]) -> None:
+    """Refuse a cut that would forget a step that must not run again."""
+    step = done_once(dropped, history, begun)
+    if step is not None:
+        raise RunNotRetriableError(
+            f"{row.workflow_id!r} cannot be retried: {step}, and it lies after the point from which the run would go on; start "
+            "a new run instead"
+        )
 
 
 def _doubts(once: set[int | None], begun: frozenset[int], inline: _Inline) -> list[Fact]:
@@ -207,16 +221,11 @@ def _doubts(once: set[int | None], begun: frozenset[int], inline: _Inline) -> li
 
 
 def _cut(batches: Sequence[Sequence[Event]]) -> int:
-    """Index of the first batch that is dropped: the last one, or the one that began a child which is open there."""
+    """Index of the first batch that is dropped where children cannot be adopted: the one that began the first of those open."""
     cut = len(batches) - 1
-    ended = {
-        event.command
-        for batch in batches[:cut]
-        for event in batch
-        if event.kind in (EventKind.CHILD_COMPLETED, EventKind.CHILD_FAILED)
-    }
+    lost = {event.command for event in open_children(batches[:cut])}
     for index, batch in enumerate(batches[:cut]):
-        if any(event.kind == EventKind.CHILD_STARTED and event.command not in ended for event in batch):
+        if any(event.kind == EventKind.CHILD_STARTED and event.command in lost for event in batch):
             return index
     return cut
 
@@ -246,8 +255,7 @@ def _new_run(
         start=start,
         history=history,
         messages=messages,
-        parent_run_id=None,
-        parent_command=None,
+        on_parent_close=row.on_parent_close,
         on_conflict="replace",
         retry_of=row.run_id,
         attributes=attributes,

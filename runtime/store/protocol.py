@@ -165,7 +165,7 @@ class Store(Protocol):
     async def send(self, row: InboxRow, update: UpdateRow | None = None) -> RunRow:
         """Deliver a fact to a run, once per message id (a repeated one is acknowledged again, also when the
         run has ended, and changes nothing), and make the run ready at ``row.at_us``. Returns the run. A message
-        to a run that continued as new goes to the run that goes on; outcomes do not.
+        to a run that continued as new or was retried goes to the run that goes on; outcomes do not.
 
         Paused runs are woken only by ``RunResumed``, ``CancelRequested`` and nothing else; stuck ones only by
         ``RunResumed``; those whose start is delayed only by ``CancelRequested`` until the delay is over.

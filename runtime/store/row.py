@@ -116,6 +116,8 @@ class NewRun:
             the same transaction: only an open run is then a conflict. In a turn ``attach`` is ``fail``.
         retry_of: the run that this one tries again; RunExistsError if it is not the newest of the id any more, so
             that of two retries one is refused.
+        children: runs that are created in the same transaction, or none of them: retries of its children, and of
+            theirs. Not in a turn.
     """
 
     run_id: str
@@ -137,6 +139,7 @@ class NewRun:
     on_parent_close: str = "terminate"
     on_conflict: OnConflict = "attach"
     retry_of: str | None = None
+    children: Sequence[NewRun] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,5 +1,7 @@
 """Starting runs: what a new run looks like, and who gets a workflow id that is taken."""
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -23,7 +25,7 @@ from conformance.build import (
 from durable.errors import RunClosedError, RunExistsError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Recorder
-from runtime.store.row import InboxRow, RunFilter, RunRow
+from runtime.store.row import InboxRow, NewRun, RunFilter, RunRow
 
 pytestmark = pytest.mark.anyio
 
@@ -322,3 +324,27 @@ async def test_of_concurrent_retries_one_makes_a_run(store):
         first.run_id,
     ]
     assert len(created) == 1
+
+
+async def test_children_of_a_retry_are_created_with_it_or_none_of_them(store):
+    parent, child = [(await begin_closed(store, name, status=RunStatus.FAILED)).run for name in ("p", "c")]
+
+    def retry(row: RunRow, **fields: Any) -> NewRun:
+        return new_run(
+            row.workflow_id, retry_of=row.run_id, on_conflict="replace", first_run_id=row.first_run_id, **fields
+        )
+
+    first = retry(parent, children=[retry(child)])
+    await store.start(first)
+    assert (await store.successor(child.run_id)).run_id == first.children[0].run_id
+    stale = retry((await store.get_run("p")), children=[retry(child)])
+    with pytest.raises(RunExistsError):
+        await store.start(stale)
+    assert (await store.get_run("p")).run_id == first.run_id
+
+
+async def test_message_to_a_retried_run_goes_to_the_retry(store):
+    first = (await begin_closed(store, status=RunStatus.FAILED)).run
+    second = new_run(retry_of=first.run_id, on_conflict="replace", first_run_id=first.run_id)
+    await store.start(second)
+    assert (await store.send(message(run_id=first.run_id))).run_id == second.run_id

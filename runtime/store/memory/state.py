@@ -14,7 +14,6 @@ from enum import Enum, auto
 from itertools import count
 from typing import Any
 
-from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact
 from runtime.store.change import Change, Ending
 from runtime.store.row import (
@@ -213,15 +212,14 @@ class State:
         return sorted(rows, key=lambda waiting: waiting.fact.kind != EventKind.RUN_STARTED)
 
     def target(self, row: InboxRow) -> KeptRun | None:
-        """The run that a row is addressed to; for a message to one that continued as new, the run that goes
-        on."""
+        """The run that a row is addressed to; for a message to one that continued as new or was retried, the
+        run that goes on."""
         if row.run_id is None:
             return self.current(row.workflow_id)
         run = self.runs.get(row.run_id)
         if run is None or run.row.workflow_id != row.workflow_id:
             return None
-        is_continued = run.row.status is RunStatus.CONTINUED_AS_NEW
-        if is_continued and is_kept_for_successor(row.fact.kind, row.fact.command):
+        if run.row.status.is_closed and is_kept_for_successor(row.fact.kind, row.fact.command):
             current = self.current(row.workflow_id)
             if current is not None and current.row.first_run_id == run.row.first_run_id:
                 return current

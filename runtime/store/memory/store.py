@@ -168,8 +168,9 @@ class MemoryStore(Reading):
 
     async def start(self, new: NewRun, update: UpdateRow | None = None) -> StartOutcome:
         with self._transaction() as state:
-            newest = state.current(new.workflow_id)
-            check_newest(new, newest.row.run_id if newest else None, newest.row.status if newest else None)
+            for one in (new, *new.children):
+                newest = state.current(one.workflow_id)
+                check_newest(one, newest.row.run_id if newest else None, newest.row.status if newest else None)
             existing = holder(state, new)
             if existing is not None:
                 _check_attachable(existing.row, new)
@@ -184,6 +185,8 @@ class MemoryStore(Reading):
                 for message in messages:
                     if not state.is_repeated(run, message):
                         state.write(run, replace(message, run_id=new.run_id))
+                for child in new.children:
+                    create_run(state, child)
             else:
                 run = existing
                 for message in messages:

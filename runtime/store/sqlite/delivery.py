@@ -10,7 +10,6 @@ from enum import Enum, auto
 from typing import Final
 
 from durable.errors import RunClosedError, RunNotFoundError
-from durable.handle import RunStatus
 from runtime.store.row import InboxRow, RunRow, UpdateRow
 from runtime.store.rule import DELAY_BREAKERS, STEP_OUTCOMES, WORDS, accepts, blob_of, is_kept_for_successor, wakes
 from runtime.store.sqlite.session import Session
@@ -32,13 +31,13 @@ class Receipt(Enum):
 
 
 def find_target(session: Session, row: InboxRow) -> Run | None:
-    """The run that a row is addressed to; for a message to one that continued as new, the run that goes on."""
+    """The run that a row is addressed to; for a message to one that continued as new or was retried, the run that goes on."""
     if row.run_id is None:
         return session.current(row.workflow_id)
     run = session.run(row.run_id)
     if run is None or run.workflow_id != row.workflow_id:
         return None
-    if run.status is RunStatus.CONTINUED_AS_NEW and is_kept_for_successor(row.fact.kind, row.fact.command):
+    if run.status.is_closed and is_kept_for_successor(row.fact.kind, row.fact.command):
         current = session.current(row.workflow_id)
         if current is not None and current.first_run_id == run.first_run_id:
             return current

@@ -31,8 +31,9 @@ _PART: Final = load("part")
 
 def start(session: Session, new: NewRun, update: UpdateRow | None) -> StartOutcome:
     """Create a run or find the one that has its id; ``Store.start``."""
-    newest = session.current(new.workflow_id)
-    check_newest(new, newest.run_id if newest else None, newest.status if newest else None)
+    for one in (new, *new.children):
+        newest = session.current(one.workflow_id)
+        check_newest(one, newest.run_id if newest else None, newest.status if newest else None)
     existing = holder(session, new)
     if existing is not None:
         _check_attachable(existing, new)
@@ -47,6 +48,8 @@ def start(session: Session, new: NewRun, update: UpdateRow | None) -> StartOutco
         for message in messages:
             if examine(session, run, message) is not Receipt.REPEATED:
                 put(session, run, message, run.run_id)
+        for child in new.children:
+            create_run(session, child)
     else:
         run = existing
         for message in messages:
