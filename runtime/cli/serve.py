@@ -20,6 +20,7 @@ from runtime.cli.exitcode import ExitCode
 from runtime.cli.interrupt import Interrupts
 from runtime.cli.output import count
 from runtime.cli.watch import Standstill, Watch
+from runtime.client.adoption import hopeless_step
 from runtime.client.timeline import HIDDEN
 from runtime.runtime import Runtime
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from runtime.cli.session import Session
     from runtime.cli.target import Code
     from runtime.client.handle import RunHandle
+    from runtime.store.row import RunRow
 
 log = logging.getLogger("durable.run")
 
@@ -226,16 +228,30 @@ async def _tell_outcome(
         blobs = await runtime.store.read_blobs(row.run_id)
         for line in list(fault_lines(read_fault(runtime.envelope.open(failed.payload, blobs))))[1:]:
             output.note(plain_text(*line))
-    show = session.command("show", run.workflow_id, opens_values=True)
-    if row.rollback is RollbackStatus.FAILED:
-        undo = session.command("rollback", run.workflow_id, request.target, opens_values=True)
-        output.note(f"see: {show}; its rollback failed; mend it and go on: {undo}")
-        return ExitCode.FAILED
+    history = await runtime.store.read_history(row.run_id)
     output.note(
-        f"see: {show}; "
-        f"again: {session.command('retry', run.workflow_id)}, then {resume_command(session, request, run.workflow_id)}"
+        _ways_on(session, request, row, None if row.rollback is RollbackStatus.COMPLETED else hopeless_step(history))
     )
     return ExitCode.FAILED
+
+
+def _ways_on(session: Session, request: RunRequest, row: RunRow, hopeless: str | None) -> str:
+    """What can be done with a run that failed.
+
+    Args:
+        hopeless: the at-most-once step whose error a retry would get again.
+    """
+    show = session.command("show", row.workflow_id, opens_values=True)
+    if row.rollback is RollbackStatus.FAILED:
+        undo = session.command("rollback", row.workflow_id, request.target, opens_values=True)
+        return f"see: {show}; its rollback failed; mend it and go on: {undo}"
+    retry = session.command("retry", row.workflow_id)
+    if hopeless is not None:
+        return (
+            f"see: {show}; step {hopeless!r} runs at most once, so a retry does not run it again and gets the same error: find "
+            f"out what it did, then begin anew with another --id, or let the workflow handle the error and go on: {retry}"
+        )
+    return f"see: {show}; again: {retry}, then {resume_command(session, request, row.workflow_id)}"
 
 
 def _tell_standstill(session: Session, request: RunRequest, run: RunHandle[Any], stands: Standstill) -> int:

@@ -126,6 +126,14 @@ def done_once(events: Sequence[Event], history: Sequence[Event], begun: frozense
     return None
 
 
+def hopeless_step(history: Sequence[Event]) -> str | None:
+    """The name of the at-most-once step whose failure or doubt ended a run: a retry gets the same error. None if it was another."""
+    last = history[-1].batch if history else 0
+    failed = {event.command for event in history if event.batch == last and event.kind == EventKind.STEP_FAILED}
+    steps = (e.name for e in history if e.command in failed and once_kind(e) == "at_most_once")
+    return next(steps, None)
+
+
 async def _newest(client: Client, event: Event) -> RunRow | None:
     """The newest run of a child; None if it was never created, was purged or was replaced."""
     first = await client.store.get_run_by_id(event.details["run_id"])

@@ -57,9 +57,9 @@ async def retry_run(client: Client, row: RunRow) -> NewRun:
     new = await _prepare(client, row)
     try:
         await client.store.start(new)
-    except RunExistsError:  # another retry was faster
+    except RunExistsError as error:  # another retry was faster, of the run or of one of its children
         await _check_newest(client, row)
-        raise
+        raise RunNotRetriableError(error.message, **error.data) from error
     return new
 
 

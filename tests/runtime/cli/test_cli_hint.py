@@ -233,3 +233,28 @@ def test_step_whose_process_dies_is_told_in_a_line(cli: Cli, write: Write) -> No
     assert "StepError: the process of step 'dies' died with exit code 3" in ran.err
     assert "anyio" not in ran.err
     assert "anyio" not in cli("show", "d1").out
+
+
+IN_DOUBT = """
+from durable import Context, step, workflow
+
+@step(delivery="at_most_once")
+async def pay() -> None:
+    raise ConnectionError("no answer")
+
+@workflow
+async def pays(ctx: Context) -> None:
+    await ctx.step(pay)
+"""
+
+
+def test_failed_step_that_runs_at_most_once_is_not_said_to_run_again(cli: Cli, write: Write) -> None:
+    write("once.py", IN_DOUBT)
+    for _ in range(2):
+        ran = cli("run", "once.py", "--id", "o1")
+        assert ran.code == 1
+        hint = ran.err.splitlines()[-1]
+        assert "step 'pay' runs at most once" in hint
+        assert "begin anew with another --id" in hint
+        assert "again: durable retry" not in hint
+        assert cli("retry", "o1").code == 0

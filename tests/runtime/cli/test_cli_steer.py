@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +182,30 @@ def test_replaced_run_is_not_retried(cli: Cli) -> None:
     assert again.code == 6
     assert "was replaced by run" in again.err
     assert cli("retry", "--status", "failed", "--yes", "--json").data["matched"] == 0
+
+
+def test_children_of_failed_runs_are_left_to_the_retry_of_their_parents(
+    cli: Cli, write: Callable[[str, str], Path]
+) -> None:
+    write("family.py", FAMILY)
+    assert cli("run", "family.py:parent", "--id", "p1").code == 1
+    assert [run["status"] for run in cli("list", "--json").data["runs"]] == ["failed", "failed"]
+    assert cli("retry", "--status", "failed", "--yes", "--json").data["done"] == ["p1"]
+    assert [run["status"] for run in cli("list", "--json").data["runs"]] == ["pending", "pending", "failed", "failed"]
+
+
+FAMILY = """
+from durable import Context, step, workflow
+
+@step
+async def fail() -> None:
+    raise ConnectionError("down")
+
+@workflow
+async def child(ctx: Context) -> None:
+    await ctx.step(fail)
+
+@workflow
+async def parent(ctx: Context) -> None:
+    await ctx.child_workflow(child)
+"""
