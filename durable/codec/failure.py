@@ -208,15 +208,17 @@ def _is_ours(module: str) -> bool:
 # -- rebuilding -------------------------------------------------------------------------------------------
 
 
-def rebuild_exception(record: str | dict[str, Any], *, modules: Sequence[ModuleType] = ()) -> Exception:
+def rebuild_exception(record: str | dict[str, Any], *, modules: Sequence[ModuleType] = (), step: str = "") -> Exception:
     """Make the exception that a record describes, with its cause and, as a note, where it was raised.
 
     Args:
         record: what ``record_exception`` wrote.
         modules: the modules of registered definitions, searched first.
+        step: name of the step that raised it, if it was one.
 
     Returns:
-        The same class where it was recorded as one that rebuilds, else a ``StepError`` with the message.
+        The same class where it was recorded as one that rebuilds, else a ``StepError`` with the message, which names
+        the step and the class.
 
     Raises:
         MissingCodeError: if the class was rebuilt when it was recorded and cannot be now.
@@ -224,25 +226,26 @@ def rebuild_exception(record: str | dict[str, Any], *, modules: Sequence[ModuleT
     """
     try:
         fields = from_json(record) if isinstance(record, str) else record
-        return _rebuild(fields, modules)
+        return _rebuild(fields, modules, step)
     except (KeyError, TypeError, ValueError) as error:
         message = f"the record of an exception cannot be read: {error!r}"
         raise HistoryCorruptedError(message) from error
 
 
-def _rebuild(record: dict[str, Any], modules: Sequence[ModuleType]) -> Exception:
+def _rebuild(record: dict[str, Any], modules: Sequence[ModuleType], step: str) -> Exception:
     module, qualname = record["type"]
     if not record["rebuilds"]:
-        error: Exception = StepError(record["message"], error_type=f"{module}.{qualname}")
+        words = f"step {step!r} raised {qualname}: {record['message']}" if step else record["message"]
+        error: Exception = StepError(words, step=step, error_type=f"{module}.{qualname}")
     else:
         cls = _import(module, qualname, modules)
-        leaves = [_rebuild(leaf, modules) for leaf in record.get("leaves", ())]
+        leaves = [_rebuild(leaf, modules, step) for leaf in record.get("leaves", ())]
         try:
             error = cls(*record["args"], leaves) if leaves else _make(cls, record["args"], record["state"])
         except Exception as reason:
             raise _missing(module, qualname, f"its constructor refuses the recorded arguments: {reason!r}") from reason
     if record["cause"] is not None:
-        error.__cause__ = _rebuild(record["cause"], modules)
+        error.__cause__ = _rebuild(record["cause"], modules, step)
     for note in record["notes"]:
         error.add_note(note)
     if record["traceback"]:

@@ -60,7 +60,7 @@ def _step_completed(run: Replayer, event: Event) -> None:
 def _step_failed(run: Replayer, event: Event) -> None:
     assert event.command is not None
     waiter = run.open.pop(event.command)
-    waiter.fail(_rebuilt(run, event))
+    waiter.fail(_rebuilt(run, event, step=waiter.command.name or ""))
     run.ending.operation_ended()
 
 
@@ -172,10 +172,10 @@ OUTCOMES: Final[dict[str, Callable[[Replayer, Event], None]]] = {
 """How each outcome is applied to the operation that waits for it."""
 
 
-def _rebuilt(run: Replayer, event: Event) -> Exception:
+def _rebuilt(run: Replayer, event: Event, *, step: str = "") -> Exception:
     record = run.payloads.open(event.payload or "null")
     try:
-        return rebuild_exception(record, modules=run.registry.modules())
+        return rebuild_exception(record, modules=run.registry.modules(), step=step)
     except MissingCodeError as error:
         run.issuer.stop(error)
 

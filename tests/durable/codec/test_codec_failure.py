@@ -414,3 +414,14 @@ def test_timeout_of_a_step_is_still_a_timeout() -> None:
     rebuilt = there_and_back(StepTimeoutError("late", step="charge"))
     assert isinstance(rebuilt, TimeoutError)
     assert isinstance(there_and_back(RunFailedError("x", workflow_id="w", run_id="r")), RunFailedError)
+
+
+def test_error_that_cannot_be_rebuilt_names_its_step_and_its_class() -> None:
+    class Local(Exception):
+        pass
+
+    error = rebuild_exception(record_exception(Local("too small")), step="charge")
+    assert isinstance(error, StepError)
+    assert error.step == "charge"
+    assert "step 'charge' raised test_error_that" in error.message
+    assert error.message.endswith("Local: too small")
