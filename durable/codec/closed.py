@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, Final
 
+from pydantic_core import TzInfo
+
 from durable.codec.secret import SECRET_MARK, Secret
 from durable.codec.union import NATIVE_MARK, UNION_MARK, Choice, Schema
 
@@ -116,11 +118,18 @@ class _Compiler:
         return compiler(self, schema) if compiler else None
 
     def _datetime(self, schema: Schema) -> Form | None:
-        """A datetime or a time: JSON has no seconds in offsets, and a time in a named zone has no offset at all."""
+        """A datetime or a time: JSON has no seconds in offsets, and zones that are no fixed offset need proof."""
         cls: Any = {"datetime": dt.datetime, "time": dt.time}[schema["type"]]
         if not schema.keys() <= _NEUTRAL:
             return None
-        return lambda value: type(value) is cls and (value.tzinfo in _NO_OFFSET or _is_in_minutes(value.utcoffset()))
+        return lambda value: (
+            type(value) is cls
+            and (value.tzinfo in _NO_OFFSET or (type(value.tzinfo) in _FIXED and _is_in_minutes(value.utcoffset())))
+        )
+
+    def _before(self, schema: Schema) -> Form | None:
+        """A datetime as ``durable.codec.lossless`` rewrites it."""
+        return self._compile(schema["schema"]) if NATIVE_MARK in schema.get("metadata", {}) else None
 
     def _decimal(self, schema: Schema) -> Form | None:
         return _is_finite_decimal if schema.keys() <= _NEUTRAL else None
@@ -329,6 +338,7 @@ _COMPILERS: Final[dict[str, Callable[[_Compiler, Schema], Form | None]]] = {
     "any": lambda _compiler, _schema: is_plain,
     "datetime": _Compiler._datetime,
     "time": _Compiler._datetime,
+    "function-before": _Compiler._before,
     "decimal": _Compiler._decimal,
     "enum": _Compiler._enum,
     "literal": _Compiler._literal,
@@ -383,6 +393,7 @@ def _objects(kinds: list[str]) -> int:
 
 
 _NO_OFFSET: Final = (None, dt.UTC)
+_FIXED: Final = (dt.timezone, TzInfo)
 
 
 def _is_in_minutes(offset: dt.timedelta | None) -> bool:

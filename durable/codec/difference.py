@@ -20,6 +20,7 @@ from uuid import UUID
 
 from durable.codec.problem import Path
 from durable.codec.secret import Secret
+from durable.codec.zone import zone_of
 
 _EQUALITY_TELLS = frozenset({str, int, bool, NoneType, bytes, date, timedelta, UUID})
 
@@ -59,6 +60,8 @@ def difference(sent: Any, received: Any, path: Path = ()) -> Difference | None:
         return Difference(path, sent, received)
     if cls in _EQUALITY_TELLS:
         return None if sent == received else Difference(path, sent, received)
+    if cls is deque and sent.maxlen != received.maxlen:
+        return Difference(path, sent, received)
     pairs = _parts(sent, received)
     if pairs is None:
         return None if _is_same(sent, received) else Difference(path, sent, received)
@@ -115,8 +118,9 @@ def _model_parts(sent: Any, received: Any) -> Iterable[_Part]:
 
 
 def _instant(value: datetime | time) -> tuple[Any, ...]:
-    """Wall clock and offset: ``==`` calls no time in the hour that is repeated in autumn equal (PEP 495)."""
-    return value.replace(tzinfo=None), value.utcoffset(), value.tzinfo is None
+    """Wall clock, offset, zone: ``==`` calls no time in the hour that is repeated in autumn equal (PEP 495), and those in
+    different zones equal although the day after they are not."""
+    return value.replace(tzinfo=None), value.utcoffset(), value.tzinfo is None, zone_of(value)
 
 
 def _is_same(sent: Any, received: Any) -> bool:

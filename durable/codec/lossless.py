@@ -7,6 +7,7 @@ hash order. Here the same schemas serve a history. The rewritten schema
 - writes bytes as base64, infinity and NaN as constants, sets in a fixed order, named tuples as arrays by
   annotation;
 - writes enums by value where all values are texts or all integers, else by name;
+- writes the names of zones beside offsets (``durable.codec.zone``);
 - tags unions that JSON alone cannot tell apart (``durable.codec.union``);
 - reveals ``Secret`` and reports that there is one; refuses pydantic's own secrets, which store stars.
 
@@ -27,6 +28,7 @@ from durable.codec import union
 from durable.codec.problem import Path, dotted
 from durable.codec.secret import SECRET_MARK, Secret
 from durable.codec.union import NATIVE_MARK, Schema
+from durable.codec.zone import read_zone, write_zone
 from durable.errors import DefinitionError
 
 CONFIG: Final[CoreConfig] = {
@@ -172,6 +174,18 @@ class _Rewriter:
         """``Iterable[T]``: a list passes; an iterator could be read only once."""
         return {**schema, "type": "list"}
 
+    def _datetime(self, schema: Schema) -> Schema:
+        if "serialization" in schema:
+            return schema
+        inner = {key: value for key, value in schema.items() if key not in ("ref", "metadata")}
+        reading = {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": read_zone},
+            "schema": inner,
+            "metadata": schema.get("metadata", {}),
+        }
+        return _native(reading, core_schema.wrap_serializer_function_ser_schema(write_zone, schema=inner))
+
     def _named_tuple(self, schema: Schema) -> Schema:
         fields = schema["fields"]
         return _native(schema, _as_tuple([field["schema"] for field in fields]))
@@ -224,6 +238,7 @@ class _Rewriter:
 _SPECIAL: Final[dict[str, Callable[[_Rewriter, Schema], Schema]]] = {
     "set": _Rewriter._set,
     "frozenset": _Rewriter._set,
+    "datetime": _Rewriter._datetime,
     "generator": _Rewriter._generator,
     "named-tuple": _Rewriter._named_tuple,
     "call": _Rewriter._call,

@@ -200,7 +200,7 @@ ROUND_TRIPS: list[tuple[Any, Any, str]] = [
     (dt.time, dt.time(1, 2, 3, 4), ""),
     (dt.datetime, dt.datetime(2024, 1, 1, 12), '"2024-01-01T12:00:00"'),
     (dt.datetime, dt.datetime(2024, 1, 1, 12, 0, 0, 1, tzinfo=dt.UTC), '"2024-01-01T12:00:00.000001Z"'),
-    (dt.datetime, dt.datetime(2024, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")), '"2024-07-01T00:00:00+02:00"'),
+    (dt.datetime, dt.datetime(2024, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")), '"2024-07-01T00:00:00+02:00[Europe/Berlin]"'),
     (dt.timedelta, dt.timedelta(days=-1, microseconds=1), ""),
     (dt.timedelta, dt.timedelta.max, ""),
     (dt.timedelta, dt.timedelta.min, ""),
@@ -292,6 +292,27 @@ def test_datetime_in_the_repeated_hour_of_autumn_comes_back() -> None:
         assert received.utcoffset() == sent.utcoffset()
 
 
+def test_datetime_keeps_its_zone_wherever_it_is() -> None:
+    sent = dt.datetime(2026, 3, 28, 9, tzinfo=ZoneInfo("Europe/Berlin"))
+    day = dt.timedelta(days=1)
+    for annotation, value, pick in (
+        (dt.datetime, sent, lambda got: got),
+        (list[dt.datetime], [sent], lambda got: got[0]),
+        (dt.datetime | None, sent, lambda got: got),
+        (dt.datetime | str, sent, lambda got: got),
+        (dict[dt.datetime, int], {sent: 1}, lambda got: next(iter(got))),
+    ):
+        codec = value_codec(annotation)
+        received = pick(codec.decode(codec.encode(value)))
+        assert received.tzinfo == sent.tzinfo
+        assert (received + day).astimezone(dt.UTC) == (sent + day).astimezone(dt.UTC)
+
+
+def test_datetime_with_an_unknown_zone_is_refused() -> None:
+    with pytest.raises(DecodeError, match="datetime"):
+        value_codec(dt.datetime).decode('"2026-03-28T09:00:00+01:00[Europe/Nowhere]"')
+
+
 def test_int_for_float_comes_back_as_float() -> None:
     codec = value_codec(float)
     assert codec.encode(3) == "3.0"
@@ -358,6 +379,7 @@ REFUSED: list[tuple[Any, Any, str, str]] = [
     (dt.date, dt.datetime(2024, 1, 1), "", "annotate datetime, or pass date"),
     (dt.datetime, dt.datetime(1890, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam")), "", "come back equal"),
     (dt.time, dt.time(1, tzinfo=ZoneInfo("Europe/Berlin")), "", "come back equal"),
+    (deque[int], deque([1], maxlen=3), "", "come back equal"),
     (Decimal, Decimal("NaN"), "", "finite number"),
     (re.Pattern, re.compile("a", re.IGNORECASE), "", "come back equal"),
     (Literal["a", 1], "b", "", "'a' or 1"),
