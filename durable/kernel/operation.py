@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -58,14 +59,21 @@ class Operation(Coroutine[None, None, R], Generic[R]):
 
     def __init__(self, replayer: Replayer, name: str, begin: Callable[[], asyncio.Future[Any]]) -> None:
         self._replayer = replayer
-        self._begin = begin
+        self._begin: Callable[[], asyncio.Future[Any]] | None = begin
         self._iterator: Generator[Any, Any, R] | None = None
         self._order = 0
         self.name = name
         if replayer.loop.read_only is not None:
+            self._begin = None  # it is refused, not forgotten
             replayer.issuer.check_writable()
-        if replayer.strict:
-            replayer.unawaited[id(self)] = self
+
+    def __del__(self) -> None:
+        """Warn where it was forgotten, as Python does for coroutines. Nothing else may happen here: it comes when the
+        last reference goes, or the garbage collector."""
+        if self._begin is not None and not (self._replayer.is_over or self._replayer.is_replaying):
+            message = f"{self!r} was never awaited, so it was not done; write await before it"
+            self._replayer.loop.complaints.append((message, None))
+            warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
     def __hash__(self) -> int:
         """A number that is given when it is first asked for: sets of operations have one order (rule L3)."""
@@ -78,12 +86,11 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         return self
 
     def _start(self) -> Generator[Any, Any, R]:
-        if self._iterator is not None:
+        begin, self._begin = self._begin, None
+        if begin is None:
             raise RuntimeError(f"{self.name} was awaited already; call ctx again for a second one")
         replayer = self._replayer
-        if replayer.strict:
-            replayer.unawaited.pop(id(self), None)
-        future = replayer.never() if replayer.is_over else self._begin()
+        future = replayer.never() if replayer.is_over else begin()
         self._iterator = iterator = future.__await__()
         return iterator
 
@@ -108,13 +115,13 @@ class Operation(Coroutine[None, None, R], Generic[R]):
         if tb is not None:
             error = error.with_traceback(tb)
         if self._iterator is None:
-            self._replayer.unawaited.pop(id(self), None)
+            self._begin = None
             raise error
         return self._iterator.throw(error)
 
     def close(self) -> None:
         """Close it as a task does; an operation that was never awaited leaves no trace."""
-        self._replayer.unawaited.pop(id(self), None)
+        self._begin = None
         if self._iterator is not None:
             self._iterator.close()
 

@@ -35,7 +35,7 @@ from durable.kernel.issuing import Issuer
 from durable.kernel.line import raised_line
 from durable.kernel.loop import KernelLoop
 from durable.kernel.mailbox import Mailbox
-from durable.kernel.operation import Operation, Waiter
+from durable.kernel.operation import Waiter
 from durable.kernel.outcome import OUTCOMES
 from durable.kernel.payload import SMALL, Payloads
 from durable.kernel.timers import RUN_DEADLINE, Timers
@@ -58,7 +58,7 @@ class Replayer:
         envelope: the payload codecs.
         ids: makes run ids for children and successors.
         interceptors: around the workflow function.
-        strict: an input that differs from the recorded one is an error, and so is an operation that is never awaited.
+        strict: an input that differs from the recorded one is an error.
 
     Attributes:
         loop: the deterministic loop.
@@ -67,7 +67,6 @@ class Replayer:
         payloads: reads and writes them.
         timers: when the run wants to be activated by itself.
         open: unfinished operations by command number.
-        unawaited: operations that were made and not yet awaited; only in strict mode, where forgetting one is an error.
         status: of the run, as its history says.
         is_closing: coroutines are being closed; what they ask for is refused.
         is_over: what workflow code still asks for is of no consequence: it is being closed, or goes on as a new run.
@@ -123,7 +122,6 @@ class Replayer:
         self.is_replaying = False
         self.is_closing = False
         self.is_over = False
-        self.unawaited: dict[int, Operation[Any]] = {}
         self.events_before = 0
 
     # -- in: history and facts ----------------------------------------------------------------------------

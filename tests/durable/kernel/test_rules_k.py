@@ -374,9 +374,26 @@ def test_h8_operation_that_is_not_awaited_issues_nothing():
     async def forgets(ctx: Context) -> None:
         ctx.step(work, 1)
 
-    run = KernelRun(forgets)
+    with pytest.warns(RuntimeWarning, match="<operation work> was never awaited"):
+        run = KernelRun(forgets)
     assert run.kinds() == ["RunStarted", "RunCompleted"]
-    assert [operation.name for operation in run.replayer.unawaited.values()] == ["work"]
+    ((level, line),) = run.last.logs
+    assert level == "WARNING"
+    assert line.startswith("<operation work> was never awaited, so it was not done")
+    replayer = run.replayed()  # which says nothing again
+    assert replayer.loop.complaints == []
+
+
+def test_h8_operation_that_was_given_up_before_it_began_is_not_called_forgotten():
+    @workflow
+    async def gives_up(ctx: Context) -> None:
+        ctx.step(work, 1).close()
+        asyncio.create_task(ctx.step(work, 2)).cancel()
+        await asyncio.sleep(0)
+
+    run = KernelRun(gives_up)
+    assert run.kinds() == ["RunStarted", "RunCompleted"]
+    assert run.last.logs == []
 
 
 def test_l6_cancelled_wait_sends_one_request_and_honours_the_late_outcome():
