@@ -130,9 +130,12 @@ class Store(Protocol):
         on, or is asked to. Runs that have an owner, are closed or unknown are left alone."""
         ...
 
-    async def unstick(self, workflow: str, code: str, now_us: int) -> int:
-        """Make every stuck run of ``workflow`` want a worker that is stuck on other code than ``code``, or on
-        unknown code (rule L9). Returns how many."""
+    async def unstick(
+        self, worker_id: str, codes: Mapping[str, str], queues: Sequence[str], limit: int, now_us: int
+    ) -> int:
+        """Make ``worker_id`` the owner of up to ``limit`` stuck runs without one, and them ready now: runs of these
+        workflows and queues that were not tried with the worker's code, which is the workflow's in ``codes`` (rule L9).
+        The oldest come first. Returns how many."""
         ...
 
     def commit(self, turns: Sequence[Turn], done: Callable[[Sequence[CommitOutcome]], None]) -> None:

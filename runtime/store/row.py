@@ -40,7 +40,7 @@ class RunRow:
         on_parent_close: ``terminate``, ``cancel`` or ``abandon``.
         lost: the last owner died or lost its lease; what was in flight must be counted as lost (rule H4).
             Cleared by the next commit that names an epoch.
-        code: fingerprint of the worker code on which the run is stuck, else None.
+        code: fingerprints of the workers' code with which a stuck run was tried in vain, apart by spaces, else None.
         reason: why it is stuck, cancelled, failed or terminated, in words; else None.
         waiting_for: what it waits for, in words; else None.
         input_digest: digest of the canonical input, to recognise a second start with another input; the runs

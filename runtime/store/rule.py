@@ -116,3 +116,8 @@ def blob_of(payload: str | None) -> str | None:
     envelope = from_json(payload)
     blob = envelope.get("blob") if isinstance(envelope, dict) else None
     return blob if isinstance(blob, str) else None
+
+
+def was_tried(codes: str | None, code: str) -> bool:
+    """Whether a stuck run that was tried with these codes was tried with this one."""
+    return code in (codes or "").split()

@@ -133,6 +133,20 @@ class Claims:
             if self._again:
                 self.poll()
 
+    async def unstick(self) -> int:
+        """Take runs that are stuck on other code than this worker's, each once (rule L9); to be called now and then.
+
+        They become this worker's at once: offered to all, a worker that cannot go on with them might be the first. What
+        was tried is in the store, so that two workers that both cannot do not hand a run to each other for ever.
+        """
+        engine = self._engine
+        room = engine.options.max_runs - len(engine.held)
+        if self._is_stopped or not engine.options.recover or room <= 0 or not engine.may_start():
+            return 0
+        return await engine.store.unstick(
+            engine.worker_id, engine.code, engine.options.queues, room, engine.clock.now_us()
+        )
+
     def committed(self, run_id: str) -> None:
         """A turn of this run is durable. What a claim that is under way will say of the run may be older than that."""
         if self._moved is not None:

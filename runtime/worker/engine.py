@@ -39,7 +39,7 @@ from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
 from runtime.worker.environment import begin
 from runtime.worker.execution import Execution
-from runtime.worker.fingerprint import code_fingerprints
+from runtime.worker.fingerprint import code_fingerprints, tried_codes
 from runtime.worker.held import HeldRun
 from runtime.worker.loading import Loader
 from runtime.worker.logs import run_ids, show_lines
@@ -255,7 +255,7 @@ class Engine:
         log.error(
             "run %s of workflow %s is stuck: %s", held.row.run_id, held.row.workflow, text, extra=run_ids(held.row)
         )
-        held.set_aside = held.stuck(text, self.code.get(held.row.workflow))
+        held.set_aside = held.stuck(text, tried_codes(held, self.code.get(held.row.workflow)))
         return self._keep_aside(held)
 
     def _keep_aside(self, held: HeldRun) -> _Pending:

@@ -20,14 +20,19 @@ from typing import Any, Final
 import durable
 import runtime
 from durable.codec import Envelope
-from durable.history import KERNEL_VERSION
+from durable.handle import RunStatus
+from durable.history import KERNEL_VERSION, EventKind
 from durable.kernel.location import is_installed
 from durable.registry import Registry
+from runtime.worker.held import HeldRun
 
 _UNCOUNTED: Final = frozenset({durable.__name__, runtime.__name__, "__main__"})
 """Packages whose version counts instead, and the script that starts a worker, which names its place in the first line."""
 
 _INSTALLED: Final = (".dist-info", ".egg-info")
+
+_REMEMBERED: Final = 64
+"""Codes that a stuck run remembers; so many different ones are never at work at once."""
 
 
 def code_fingerprints(registry: Registry, envelope: Envelope) -> dict[str, str]:
@@ -50,6 +55,16 @@ def code_fingerprints(registry: Registry, envelope: Envelope) -> dict[str, str]:
         own.update(f"{definition.version or ''}\0{_code_of(definition.fn)}".encode())
         found[name] = own.hexdigest()[:16]
     return found
+
+
+def tried_codes(held: HeldRun, code: str | None) -> str | None:
+    """With what a run that gets stuck now was tried since it last moved, or since somebody asked it to resume."""
+    row = held.row
+    is_resumed = any(item.fact.kind == EventKind.RUN_RESUMED for item in held.inbox)
+    is_again = row.status is RunStatus.STUCK and row.seq == held.seq and not is_resumed
+    before = (row.code or "").split() if is_again else []
+    codes = [one for one in before if one != code] + ([code] if code else [])
+    return " ".join(codes[-_REMEMBERED:]) or None
 
 
 def _installed() -> list[str]:

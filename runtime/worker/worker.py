@@ -105,10 +105,8 @@ class Worker:
         definitions = {name: describe_workflow(d) for name, d in self.registry.workflows.items()}
         if definitions:
             await self.store.publish_definitions(definitions)
-        if self._options.recover:
-            for name, code in engine.code.items():
-                await self.store.unstick(name, code, self._clock.now_us())
         await self.store.take_over(self._clock.now_us())
+        await engine.claims.unstick()
         self._queries = QueryAnswerer(engine)
         self._tasks = TaskServer(engine)
         runners = (engine.runner, self._tasks.runner)
@@ -158,7 +156,7 @@ class Worker:
                 else:
                     lease.loop_alive()
                     engine.runner.launch_waiting()
-                if await self.store.take_over(self._clock.now_us()):
+                if await self.store.take_over(self._clock.now_us()) + await engine.claims.unstick():
                     engine.claims.poll()
                 await engine.claims.check()
                 engine.outage.over()

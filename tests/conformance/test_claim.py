@@ -250,16 +250,39 @@ async def test_unstick_wakes_runs_that_are_stuck_on_other_code(store):
     await begin_stuck(store, "new", code="v2")
     await begin_stuck(store, "unknown", code=None)
     await begin_paused(store, "paused")
-    assert await store.unstick("order", "v2", T0) == 2
-    assert sorted(await claimed_ids(store, now_us=T0)) == ["old", "unknown"]
+    await begin_stuck(store, "both", code="v1 v2")
+    assert await unstick(store) == 2
+    assert await claimed_ids(store, "b", now_us=T0) == []
+    assert sorted(await claimed_ids(store, "a", now_us=T0)) == ["old", "unknown"]
     run = await get(store, "old")
-    assert (run.status, run.code) == (RunStatus.STUCK, "v1")
+    assert (run.status, run.code, run.owner) == (RunStatus.STUCK, "v1", "a")
 
 
-async def test_unstick_touches_only_the_workflow_named(store):
-    await begin_stuck(store)
-    assert await store.unstick("refund", "v2", T0) == 0
+async def unstick(store, workflow="order", queues=QUEUES, limit=100):
+    return await store.unstick("a", {workflow: "v2"}, queues, limit, T0)
+
+
+async def test_unstick_touches_only_free_runs_of_the_workflows_and_queues_named(store):
+    author = await begin_stuck(store)
+    assert await unstick(store, "refund") == 0
+    assert await unstick(store, queues=["elsewhere"]) == 0
+    await store.adopt("b", [author.run.run_id])
+    assert await unstick(store) == 0
     assert await claimed_ids(store, now_us=LATER) == []
+
+
+async def test_unstick_takes_the_oldest_first_and_not_more_than_asked_for(store):
+    for name in ("first", "second", "third"):
+        await begin_stuck(store, name)
+    assert await unstick(store, limit=2) == 2
+    assert sorted(await claimed_ids(store, "a", now_us=T0)) == ["first", "second"]
+
+
+async def test_unstick_refuses_who_wrote_under_the_epoch_before(store):
+    author = await begin_stuck(store)
+    assert await unstick(store) == 1
+    [refused] = await commit(store, author.turn(change=None))
+    assert isinstance(refused, ConflictError)
 
 
 async def test_waiting_run_is_not_claimed(store):

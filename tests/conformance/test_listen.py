@@ -5,6 +5,7 @@ import pytest
 
 from conformance.build import (
     COMPLETED,
+    QUEUES,
     RUNNING,
     SCHEDULED,
     STARTED,
@@ -196,7 +197,7 @@ async def test_take_over_tells_that_runs_are_ready(store):
 async def test_unstick_tells_that_runs_are_ready(store):
     await begin_stuck(store)
     ear = Ear(store)
-    await store.unstick("order", "v2", T0)
+    await store.unstick("a", {"order": "v2"}, QUEUES, 100, T0)
     await ear.hears(lambda change: change.ready)
 
 

@@ -351,10 +351,16 @@ class StoreComparison(RuleBasedStateMachine):
         now_us = self.tick()
         self.both.agree(lambda store: store.take_over(now_us))
 
-    @rule(workflow=WORKFLOWS, code=st.sampled_from(["v1", "v2"]))
-    def unstick(self, workflow, code):
+    @rule(
+        worker_id=WORKERS,
+        workflow=WORKFLOWS,
+        code=st.sampled_from(["v1", "v2"]),
+        queue=QUEUES,
+        limit=st.sampled_from([1, 100]),
+    )
+    def unstick(self, worker_id, workflow, code, queue, limit):
         now_us = self.tick()
-        self.both.agree(lambda store: store.unstick(workflow, code, now_us))
+        self.both.agree(lambda store: store.unstick(worker_id, {workflow: code}, [queue], limit, now_us))
 
     @rule(limit=st.sampled_from([1, 100]), age=st.sampled_from([0, 0, 5]))
     def purge(self, limit, age):

@@ -37,7 +37,7 @@ from runtime.store.row import (
     UpdateRow,
     WorkerRow,
 )
-from runtime.store.rule import WAYS_OUT, WORDS, accepts, check_newest, may_adopt
+from runtime.store.rule import WAYS_OUT, WORDS, accepts, check_newest, may_adopt, was_tried
 from runtime.store.turn import Turn
 
 _LONG_AGO: Final = 0
@@ -148,16 +148,20 @@ class MemoryStore(Reading):
                 if may_adopt(run.row.status, run.row.rollback, run.row.ready_at_us):
                     state.change(run, owner=worker_id, epoch=run.row.epoch + 1)
 
-    async def unstick(self, workflow: str, code: str, now_us: int) -> int:
+    async def unstick(
+        self, worker_id: str, codes: Mapping[str, str], queues: Sequence[str], limit: int, now_us: int
+    ) -> int:
         with self._transaction() as state:
             stuck = [
                 run
                 for run in state.runs.values()
-                if run.row.workflow == workflow and run.row.status is RunStatus.STUCK and run.row.code != code
+                if run.row.status is RunStatus.STUCK
+                and may_claim(run.row, "", list(codes), queues)
+                and not was_tried(run.row.code, codes[run.row.workflow])
             ]
-            for run in stuck:
-                state.change(run, ready_at_us=now_us)
-        return len(stuck)
+            for run in stuck[:limit]:
+                state.change(run, owner=worker_id, epoch=run.row.epoch + 1, ready_at_us=now_us)
+        return len(stuck[:limit])
 
     def commit(self, turns: Sequence[Turn], done: Callable[[Sequence[CommitOutcome]], None]) -> None:
         with self._transaction() as state:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from durable.history import Fact
 from runtime.store.row import Claimed, InboxRow
-from runtime.store.rule import WAKERS, may_adopt
+from runtime.store.rule import WAKERS, may_adopt, was_tried
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import Bulk, load
@@ -69,10 +70,20 @@ def adopt(session: Session, worker_id: str, run_ids: Sequence[str]) -> None:
             session.draft.ready = True
 
 
-def unstick(session: Session, workflow: str, code: str, now_us: int) -> int:
-    """``Store.unstick``."""
-    keys = [key for (key,) in session.execute_flushed(_RUN["stuck"], (workflow, code))]
+def unstick(
+    session: Session, worker_id: str, codes: Mapping[str, str], queues: Sequence[str], limit: int, now_us: int
+) -> int:
+    """``Store.unstick``: looks at the runs that are stuck, and at no others."""
+    own = {
+        lane: codes[workflow]
+        for (workflow, queue), lane in session.lanes().items()
+        if workflow in codes and queue in queues
+    }
+    stuck = session.execute_flushed(_RUN["stuck"])
+    keys = list(islice((key for key, lane, tried in stuck if lane in own and not was_tried(tried, own[lane])), limit))
     for run in session.runs(keys):
+        run.owner = worker_id
+        run.epoch += 1
         run.ready_at_us = now_us
         session.change_head(run)
         session.draft.ready = True

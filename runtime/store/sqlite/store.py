@@ -208,8 +208,10 @@ class SqliteStore(Reading):
     async def adopt(self, worker_id: str, run_ids: Sequence[str]) -> None:
         await self._write(lambda session: ownership.adopt(session, worker_id, run_ids), run_ids=run_ids)
 
-    async def unstick(self, workflow: str, code: str, now_us: int) -> int:
-        return await self._write(lambda session: ownership.unstick(session, workflow, code, now_us))
+    async def unstick(
+        self, worker_id: str, codes: Mapping[str, str], queues: Sequence[str], limit: int, now_us: int
+    ) -> int:
+        return await self._write(lambda session: ownership.unstick(session, worker_id, codes, queues, limit, now_us))
 
     def commit(self, turns: Sequence[Turn], done: Callable[[Sequence[CommitOutcome]], None]) -> None:
         self._opened().writer.commit(Commit(turns, done), len(turns))

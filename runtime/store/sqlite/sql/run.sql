@@ -73,7 +73,11 @@ SELECT owner FROM found WHERE owner IS NOT NULL;
 SELECT key FROM durable_heads WHERE owner = ?;
 
 -- name: stuck
-SELECT key FROM durable_runs INDEXED BY durable_runs_by_status WHERE status = 'stuck' AND workflow = ? AND code IS NOT ?;
+SELECT r.key, h.lane, r.code
+FROM durable_runs AS r INDEXED BY durable_runs_by_status
+CROSS JOIN durable_heads AS h ON h.key = r.key
+WHERE r.status = 'stuck' AND h.owner IS NULL
+ORDER BY r.key;
 
 -- name: open_children
 SELECT key FROM durable_runs WHERE parent_run_id = ? AND closed_at_us IS NULL ORDER BY key;
