@@ -164,7 +164,8 @@ class AesGcmCodec:
         except InvalidTag as error:
             message = (
                 f"a payload cannot be decrypted with key {_key_id(header)!r}: the key is not the one that "
-                "encrypted it, or the payload was altered"
+                "encrypted it, or the payload was altered; give the codecs of who wrote it, as codecs=[...], on the "
+                "command line as --codecs MODULE:NAME"
             )
             raise ConfigurationError(message) from error
 
@@ -186,7 +187,8 @@ class AesGcmCodec:
             if name not in self._keys:
                 message = (
                     f"a payload was encrypted with key {name!r}, which is not configured; "
-                    "give it to AesGcmCodec in previous_keys"
+                    "give it to AesGcmCodec in previous_keys, and the codec to the worker as codecs=[...], on the command "
+                    "line as --codecs MODULE:NAME"
                 )
                 raise ConfigurationError(message)
             if len(self._ciphers) >= 256:

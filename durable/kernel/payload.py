@@ -85,4 +85,8 @@ class Payloads:
 
     def matches(self, plain: str, recorded: str, digest: str | None) -> bool:
         """Whether a recorded payload holds what this one holds."""
-        return self.envelope.matches(self.open(plain), recorded, digest, self.blobs)
+        text = self.open(plain)
+        try:
+            return self.envelope.matches(text, recorded, digest, self.blobs)
+        except OperatorError as error:
+            self._stop(error)

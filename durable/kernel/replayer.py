@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from durable.codec import INLINE, Envelope
 from durable.commands import CancelTimer, ScheduleStep, StartTimer
 from durable.context import Context
-from durable.errors import DeterminismError, WorkflowAbortError
+from durable.errors import DeterminismError, NondeterminismError, WorkflowAbortError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import FACTS, Event, EventKind, Fact, Recorder, split_batches
 from durable.info import RunIdentity
@@ -131,6 +131,7 @@ class Replayer:
 
         Raises:
             NondeterminismError: the code asks for something else than history records.
+            OperatorError: a payload cannot be opened with the codecs and keys at hand.
             MissingCodeError: history names code that is not there.
             DeterminismError: the guard stopped the code.
             WorkflowAbortError: the code raised what ends an interpreter.
@@ -142,6 +143,9 @@ class Replayer:
         try:
             for batch in split_batches(history):
                 self._replay(batch)
+        except (DeterminismError, NondeterminismError):
+            self._check_fatal()
+            raise
         finally:
             self.loop.leave()
             self.is_replaying = False
@@ -159,7 +163,7 @@ class Replayer:
             blobs: stored payloads that the facts refer to.
 
         Raises:
-            NondeterminismError, MissingCodeError, DeterminismError, WorkflowAbortError: as ``load``.
+            NondeterminismError, OperatorError, MissingCodeError, DeterminismError, WorkflowAbortError: as ``load``.
         """
         activation = Activation()
         self.payloads.blobs = blobs or {}
@@ -183,6 +187,9 @@ class Replayer:
                     pending.append(fact)
             else:
                 self._run_batch(self._with_due(pending, now_us), now_us, actor, activation)
+        except DeterminismError:
+            self._check_fatal()
+            raise
         finally:
             self.loop.leave()
             self.payloads.blobs = {}

@@ -115,7 +115,10 @@ async def test_a_run_that_is_stuck_for_want_of_a_key_goes_on_where_it_is(url: st
         await run.signal(go, 41)
         async with Worker(url, workflows=[flow("good")], codecs=codecs, recover=False) as wrong:
             wrong.serve(run.run_id)
-            assert reason in ((await until_stuck(run)).reason or "")
+            text = (await until_stuck(run)).reason or ""
+            assert text.startswith("[DUR2005] a payload ")
+            assert reason in text
+            assert "--codecs" in text
             async with Worker(url, workflows=[flow("good")], codecs=right):
                 await wrong.stop()
                 assert await run.result(timeout=30) == 42
