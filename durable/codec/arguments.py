@@ -88,13 +88,16 @@ class ArgumentsCodec:
         Raises:
             DefinitionError: if an annotation is unknown, or its values cannot be carried as JSON.
         """
+        self._prepare_each()
+        self._reader.prepare()
+
+    def _prepare_each(self) -> None:
         for name, codec in self._codecs.items():
             try:
                 codec.prepare()
             except DefinitionError as error:
                 message = f"parameter {name!r} of {self.owner!r}: {error.message}"
                 raise DefinitionError(message) from error
-        self._reader.prepare()
 
     @cached_property
     def has_secrets(self) -> bool:
@@ -311,7 +314,13 @@ class ArgumentsCodec:
                 fields[one.name] = Required[hint] if one.default is Parameter.empty else NotRequired[hint]
         form = TypedDict("Arguments", fields)  # type: ignore[misc]
         form.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
-        return ValueCodec(form)
+        reader = ValueCodec(form)
+        try:
+            reader.prepare()
+        except DefinitionError:
+            self._prepare_each()  # names the parameter that is to blame
+            raise
+        return reader
 
 
 def _key(kind: Any) -> str:

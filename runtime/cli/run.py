@@ -21,6 +21,7 @@ from runtime.cli.options import (
 
 if TYPE_CHECKING:
     from durable.workflow import WorkflowDefinition
+    from runtime.cli.session import Session
 
 Id = Annotated[
     str | None,
@@ -80,7 +81,8 @@ def run(
 
     begin_logging(log_level, log_format)
     session = Session(store, codecs, as_json, by)
-    code, definition = load_one(target)
+    going_on = workflow_id if on_conflict == "attach" else None
+    code, definition = load_one(target, lambda: _workflow_of(session, going_on))
     request = RunRequest(
         target=target,
         code=code,
@@ -93,6 +95,14 @@ def run(
     )
     tune_interpreter()
     return asyncio.run(serve_run(session, request))
+
+
+def _workflow_of(session: Session, workflow_id: str | None) -> str | None:
+    """The name of the workflow that the run with the id is of; None if there is no such run."""
+    if workflow_id is None:
+        return None
+    row = session.run(lambda client: client.store.get_run(workflow_id))
+    return row.workflow if row is not None else None
 
 
 def start_options(

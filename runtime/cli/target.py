@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
 
 from durable.codec import record_exception
 from durable.errors import ConfigurationError, DurableError
+from durable.registry import Registry
 from durable.step import StepDefinition
 from durable.workflow import WorkflowDefinition
 from runtime.client.fault import read_fault
@@ -75,11 +77,18 @@ def load_all(targets: list[str]) -> Code:
     return code
 
 
-def load_one(target: str) -> tuple[Code, WorkflowDefinition[..., Any]]:
+def load_one(
+    target: str, recorded: Callable[[], str | None] = lambda: None
+) -> tuple[Code, WorkflowDefinition[..., Any]]:
     """A target's code, and the workflow to run: the one that is named, or the only one.
+
+    Args:
+        target: as for ``load``.
+        recorded: asked if there are several: the name of the workflow of the run that is to go on, if there is one.
 
     Raises:
         ConfigurationError: there is none, or there are several; the message lists them.
+        DefinitionError: two have one name.
     """
     module, chosen = load(target)
     known = definitions(module, WorkflowDefinition)
@@ -91,6 +100,11 @@ def load_one(target: str) -> tuple[Code, WorkflowDefinition[..., Any]]:
         return code, own[0]
     if not own:
         raise ConfigurationError(f"{target} has no workflow; decorate an async function with @workflow")
+    Registry(known)  # of two with one name neither can be run, whichever is named
+    name = recorded()
+    for one in known:
+        if one.name == name:
+            return code, one
     names = ", ".join(f"{target}:{one.fn.__name__}" for one in own)
     raise ConfigurationError(f"{target} has several workflows; name one: {names}")
 

@@ -113,6 +113,15 @@ def test_run_with_another_input_for_a_taken_id_is_refused(cli: Cli) -> None:
     assert "DUR3002" in ran.err
 
 
+def test_run_that_goes_on_is_of_the_workflow_that_it_records(cli: Cli) -> None:
+    cli("run", "app.py:deploy", "-i", "version=v1", "--id", "d1")
+    assert cli("run", "app.py", "--id", "d1").code == 4
+    for flags in (["--id", "new"], ["--id", "d1", "--on-conflict", "replace"], []):
+        ran = cli("run", "app.py", *flags)
+        assert ran.code == 2
+        assert "app.py has several workflows; name one: app.py:" in ran.err
+
+
 def test_run_of_another_workflows_id_is_refused(cli: Cli) -> None:
     cli("run", "app.py:hello", "--id", "x")
     ran = cli("run", "app.py:deploy", "--id", "x")

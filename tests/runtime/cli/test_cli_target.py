@@ -84,9 +84,10 @@ def test_two_workflows_of_one_name_are_refused(cli: Cli, write: Write) -> None:
         async def two(ctx: Context) -> None: ...
         """,
     )
-    ran = cli("run", "twice.py:one")
-    assert ran.code == 2
-    assert "two workflows are called 'same'" in ran.err
+    for target in ("twice.py:one", "twice.py"):
+        ran = cli("run", target)
+        assert ran.code == 2
+        assert "two workflows are called 'same'" in ran.err
 
 
 def test_annotation_that_cannot_be_carried_is_refused(cli: Cli, write: Write) -> None:
@@ -101,9 +102,10 @@ def test_annotation_that_cannot_be_carried_is_refused(cli: Cli, write: Write) ->
         async def strange(ctx: Context, thing: Thing) -> None: ...
         """,
     )
-    ran = cli("run", "strange.py", "-i", "thing=1")
-    assert ran.code == 2
-    assert "Thing" in ran.err
+    for command in (["run", "strange.py", "-i", "thing=1"], ["run", "strange.py"], ["start", "strange.py", "-i", "1"]):
+        ran = cli(*command)
+        assert ran.code == 2
+        assert "parameter 'thing' of 'strange': expected Thing to be a type" in ran.err
 
 
 @pytest.mark.parametrize("name", ["runtime.py", "durable.py"])
