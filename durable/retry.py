@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,6 +72,11 @@ class RetryPolicy:
         if self.max_attempts is not None and attempt >= self.max_attempts:
             return False
         return not any(_is_kind(error, entry) for entry in self.non_retryable)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> RetryPolicy:
+        """The policy that ``to_json`` wrote."""
+        return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-compatible values; classes by qualified name."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -43,7 +44,6 @@ class StepOptions:
     delivery: Delivery = "at_least_once"
     transactional: bool = False
     idempotency_key: str | Callable[..., str] | None = None
-    risk: str | None = None
 
     def __post_init__(self) -> None:
         if self.retry is not None and not isinstance(self.retry, RetryPolicy):
@@ -70,10 +70,21 @@ class StepOptions:
         if self.compensate is not None and not callable(self.compensate):
             raise DefinitionError(f"expected compensate to be a function or step, got {self.compensate!r}")
 
+    def as_recorded(self, fields: Mapping[str, Any]) -> StepOptions:
+        """These options with those that govern attempts as ``to_json`` recorded them for one call."""
+        known = {
+            item.name: fields.get(item.name, item.default)
+            for item in dataclass_fields(self)
+            if item.name in _OF_ATTEMPTS
+        }
+        if known["retry"] is not None:
+            known["retry"] = RetryPolicy.from_json(known["retry"])
+        return replace(self, **known)
+
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from the defaults, as JSON-compatible values."""
         present: dict[str, Any] = {}
-        for item in fields(self):
+        for item in dataclass_fields(self):
             value = getattr(self, item.name)
             if value == item.default:
                 continue
@@ -87,6 +98,9 @@ class StepOptions:
                 value = step_name(value)
             present[item.name] = value
         return present
+
+
+_OF_ATTEMPTS: Final = frozenset({"retry", "timeout", "total_timeout", "heartbeat_timeout", "isolation", "delivery"})
 
 
 def step_name(fn: Callable[..., Any]) -> str:
@@ -152,7 +166,6 @@ class StepDefinition(Generic[P, R]):
         compensate: Callable[..., Any] | None = None,
         delivery: Delivery | None = None,
         idempotency_key: str | Callable[..., str] | None = None,
-        risk: str | None = None,
     ) -> StepDefinition[P, R]:
         """This step with other options for one call; what is not given stays.
 
@@ -160,10 +173,17 @@ class StepDefinition(Generic[P, R]):
             DefinitionError: if the options contradict each other.
         """
         given = {key: value for key, value in locals().items() if key != "self" and value is not None}
+        return self._with(replace(self.options_, **given))
+
+    def as_recorded(self, fields: Mapping[str, Any]) -> StepDefinition[P, R]:
+        """This step with the options of a call as its record has them."""
+        return self._with(self.options_.as_recorded(fields))
+
+    def _with(self, options: StepOptions) -> StepDefinition[P, R]:
         copy: StepDefinition[P, R] = object.__new__(type(self))
         for slot in ("fn", "__wrapped__", "name", "is_async", "arguments", "result"):
             setattr(copy, slot, getattr(self, slot))
-        copy._configure(replace(self.options_, **given))
+        copy._configure(options)
         return copy
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -256,7 +276,6 @@ def step(
     delivery: Delivery = ...,
     transactional: bool = ...,
     idempotency_key: str | Callable[..., str] | None = ...,
-    risk: str | None = ...,
 ) -> StepDefinition[P, R]: ...
 @overload
 def step(
@@ -272,7 +291,6 @@ def step(
     delivery: Delivery = ...,
     transactional: bool = ...,
     idempotency_key: str | Callable[..., str] | None = ...,
-    risk: str | None = ...,
 ) -> Callable[[Callable[P, R]], StepDefinition[P, R]]: ...
 
 
@@ -291,7 +309,6 @@ def step(  # noqa: PLR0913 - one keyword an option, as users write them
     delivery: Delivery = "at_least_once",
     transactional: bool = False,
     idempotency_key: str | Callable[..., str] | None = None,
-    risk: str | None = None,
 ) -> Any:
     """Declare a step, or wrap somebody else's function as one.
 
@@ -309,14 +326,13 @@ def step(  # noqa: PLR0913 - one keyword an option, as users write them
         delivery: ``at_least_once``, or ``at_most_once``: never run again once it may have begun.
         transactional: commit its writes and its completion in one transaction of the store's database.
         idempotency_key: a text, or a function of the step's arguments; by default derived from the run and the call.
-        risk: a label for policies.
 
     Raises:
         DefinitionError: if the options contradict each other or an annotation cannot be encoded.
     """
     options = StepOptions(
         retry, timeout, total_timeout, heartbeat_timeout, queue, isolation, compensate, delivery, transactional,
-        idempotency_key, risk,
+        idempotency_key,
     )  # fmt: skip
     if fn is None:
         return lambda function: StepDefinition(function, name, options)

@@ -109,14 +109,20 @@ def backup(
         session.output.line(f"wrote {target}; open it with --store sqlite:///{target}")
 
 
-def bench(store: Store = None, as_json: Json = False) -> None:
+def bench(
+    sleepers: Annotated[
+        int, typer.Option(min=1, help="Sleeping runs to measure; a million take half an hour.")
+    ] = 20_000,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
     """Measure what this machine and disk can do.
 
     Figures are ratios to the same rows written without the engine.
     """
     from runtime.bench import main
 
-    main(store, as_json)
+    main(store, as_json, sleepers)
 
 
 def version(store: Store = None, as_json: Json = False) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import from_json
+
 from durable.codec import record_exception
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS
@@ -140,6 +142,8 @@ class TaskServer:
         if row is None:  # purged
             return
         definition: StepDefinition[..., object] = engine.registry.steps[task.step]
+        if task.options:
+            definition = definition.as_recorded(from_json(task.options))
         held = HeldRun(row, row.seq, row.epoch)
         first_at_us = rows[0].started_at_us if rows else engine.clock.now_us()
         command = ScheduleStep(task.command, definition, task.input, None, task.idempotency_key, first_at_us)

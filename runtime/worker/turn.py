@@ -35,9 +35,11 @@ from durable.history import Event, EventKind, Fact, parse_detail, write_detail
 from durable.kernel.activation import Activation
 from durable.kernel.describe import waiting_for
 from durable.kernel.replayer import Replayer
+from durable.retry import RetryPolicy
 from runtime.store.reason import without_halt
 from runtime.store.row import AttemptRow, InboxRow, LogRow, NewRun, QuestionRow, RunRow, StreamItem, TaskRow, UpdateRow
 from runtime.store.turn import RunChange, Turn
+from runtime.worker.execution import policy_of
 from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:
@@ -79,15 +81,17 @@ def route(command: ScheduleStep, queues: Sequence[str]) -> str | None:
     return queue if queue is not None and queue not in queues else None
 
 
-def _route_step(draft: TurnDraft, command: ScheduleStep) -> None:
+def _route_step(draft: TurnDraft, command: ScheduleStep, default_retry: RetryPolicy | None) -> None:
     options = command.definition.options_
+    policy = policy_of(command, draft.replayer.definition.default_retry, default_retry)
+    recorded = {**options.to_json(), "retry": policy.to_json()}  # who runs it may not know the workflow
     assert command.number is not None
     assert command.name is not None
     draft.add(
         "tasks",
         TaskRow(
             draft.row.run_id, draft.row.workflow_id, command.number, options.queue or "", command.name,
-            command.payload or "{}", to_json(options.to_json()).decode(), command.idempotency_key, 1, draft.now_us,
+            command.payload or "{}", to_json(recorded).decode(), command.idempotency_key, 1, draft.now_us,
         ),
     )  # fmt: skip
 
@@ -265,7 +269,7 @@ def draft_turn(
             if route(command, options.queues) is None:
                 has_in_flight = True
             else:
-                _route_step(draft, command)
+                _route_step(draft, command, options.default_retry)
             continue
         if type(command) is CancelStep:
             draft.add("cancelled_tasks", command.number)

@@ -1,4 +1,4 @@
-"""Commits: what a turn writes, that it is all or nothing, and who is refused."""
+"""Commits: what a turn writes, that it is all or nothing, and who is refused (rule D1)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sending: who takes a fact, once per message id, once per step, and what a closed run refuses."""
+"""Sending: who takes a fact, once per message id, once per step, and what a closed run refuses (rule H5)."""
 
 import anyio
 import pytest

@@ -1,4 +1,4 @@
-"""A history's wire form and chain: what is damaged is found, with its place."""
+"""A history's wire form and chain: what is damaged is found, with its place (rule H1)."""
 
 from __future__ import annotations
 

@@ -128,5 +128,5 @@ def test_init_where_nothing_can_be_written_says_so(cli: Cli, folder: Path) -> No
 def test_bench_measures_beside_the_store(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[object, ...]] = []
     monkeypatch.setattr("runtime.bench.main", lambda *args: called.append(args))
-    assert cli("bench", "--store", "sqlite:///x.db", "--json").code == 0
-    assert called == [("sqlite:///x.db", True)]
+    assert cli("bench", "--store", "sqlite:///x.db", "--json", "--sleepers", "7").code == 0
+    assert called == [("sqlite:///x.db", True, 7)]

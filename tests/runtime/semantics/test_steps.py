@@ -517,6 +517,69 @@ async def test_routed_step_waits_for_a_worker_that_has_it(open_runtime, url):
         assert seen == [1, 2]
 
 
+@step(queue="elsewhere")
+async def fails_at_first() -> int:
+    seen.append(step_info().attempt)
+    if len(seen) < 3:
+        raise ConnectionError("again")
+    return len(seen)
+
+
+@workflow(default_retry=QUICK)
+async def routes_with_its_default(ctx: Context) -> int:
+    return await ctx.step(fails_at_first)
+
+
+@workflow
+async def routes_with_options(ctx: Context) -> int:
+    return await ctx.step(fails_at_first.options(retry=QUICK))
+
+
+@pytest.mark.parametrize("routes_so", [routes_with_its_default, routes_with_options], ids=["workflow's", "call's"])
+async def test_routed_step_is_tried_again_as_its_call_says(open_runtime, url, routes_so):
+    """Semantics 26, 32: the options of the call and the defaults of its workflow hold where the step runs."""
+    async with open_runtime(routes_so) as rt, Worker(url, steps=[fails_at_first], queues=["elsewhere"]):
+        assert await (await rt.start(routes_so)).result(timeout=30) == 3
+        assert seen == [1, 2, 3]
+
+
+@step
+async def fails_twice() -> int:
+    return await fails_at_first()
+
+
+@workflow(default_retry=QUICK)
+async def has_a_default(ctx: Context) -> int:
+    return await ctx.step(fails_twice)
+
+
+@workflow
+async def has_none(ctx: Context) -> int:
+    return await ctx.step(fails_twice)
+
+
+@pytest.mark.parametrize(
+    ("wf", "options", "attempts"),
+    [
+        (has_a_default, {}, 3),
+        (has_none, {"default_retry": QUICK}, 3),
+        (has_a_default, {"default_retry": RetryPolicy(max_attempts=1)}, 3),
+        (has_none, {}, 1),
+    ],
+    ids=["workflow's", "runtime's", "workflow's first", "none"],
+)
+async def test_default_policy_is_the_workflows_or_else_the_runtimes(open_runtime, wf, options, attempts):
+    """Semantics 26: one attempt, unless the step, its workflow or the runtime says otherwise, in this order."""
+    async with open_runtime(wf, **options) as rt:
+        run = await rt.start(wf)
+        if attempts == 1:
+            with pytest.raises(RunFailedError):
+                await run.result(timeout=30)
+        else:
+            assert await run.result(timeout=30) == 3
+        assert seen == list(range(1, attempts + 1))
+
+
 async def test_routed_step_waits_for_a_worker_that_can_read_it(open_runtime, url, caplog):
     """Semantics 32: a worker without the codec of the arguments does not fail the step; one that has it goes on with it."""
     codecs = [AesGcmCodec(os.urandom(32))]

@@ -1,4 +1,4 @@
-"""Batches, commits on the spot, and what happens when the disk or the lock is not to be had."""
+"""Batches, commits on the spot, and what happens when the disk or the lock is not to be had (rule D2)."""
 
 import asyncio
 import os
