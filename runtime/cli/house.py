@@ -111,7 +111,7 @@ def backup(
 
 def bench(
     sleepers: Annotated[
-        int, typer.Option(min=1, help="Sleeping runs to measure; a million take half an hour.")
+        int, typer.Option(min=1, help="Sleeping runs to measure; a million take some minutes.")
     ] = 20_000,
     store: Store = None,
     as_json: Json = False,
