@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
 
 from durable.errors import StoreError, StoreFormatError, StoreUnavailableError
@@ -20,6 +22,8 @@ APPLICATION_ID: Final = 0x44757261
 """``Dura`` in ASCII."""
 
 OLDEST_SQLITE: Final = (3, 38, 0)
+
+_PAUSE_SECONDS: Final = 0.01
 
 
 def migrations() -> list[str]:
@@ -51,14 +55,17 @@ def prepare(path: Path, wait_seconds: float) -> None:
         needed = ".".join(map(str, OLDEST_SQLITE))
         raise StoreError(f"SQLite {needed} or newer is needed; this Python has {sqlite3.sqlite_version}")
     _make_folder(path)
-    try:
-        connection = connect_writer(path, mode="rwc", wait_seconds=wait_seconds)
+    end = monotonic() + wait_seconds
+    while True:
         try:
-            _check_and_migrate(connection, path)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise _explain(error, path) from error
+            with closing(connect_writer(path, mode="rwc", wait_seconds=wait_seconds)) as connection:
+                _check_and_migrate(connection, path)
+            return
+        except sqlite3.Error as error:
+            # SQLite waits for no lock while two convert a file to a write-ahead log, or one removes the log.
+            if not is_busy(error) or monotonic() >= end:
+                raise _explain(error, path) from error
+            sleep(_PAUSE_SECONDS)
 
 
 def check(connection: sqlite3.Connection, path: Path) -> int:
@@ -68,9 +75,7 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
         StoreFormatError: it is another program's, or newer than this program.
     """
     newest = len(migrations())
-    application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+    application_id, version, is_empty = _header(connection)
     if application_id != APPLICATION_ID and not (is_empty and application_id == 0 and version == 0):
         raise StoreFormatError(
             f"{path} is the database of another program: give the store a file of its own", path=str(path)
@@ -82,6 +87,21 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
             path=str(path),
         )
     return version
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int, bool]:
+    """Whose the database is, of which version, and whether it is empty: at one moment, whoever creates it just now."""
+    is_outermost = not connection.in_transaction
+    if is_outermost:
+        connection.execute("BEGIN")
+    try:
+        application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        is_empty = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+    finally:
+        if is_outermost:
+            connection.execute("ROLLBACK")
+    return application_id, version, is_empty
 
 
 def _make_folder(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +15,7 @@ from conformance.build import new_run
 
 from durable.errors import StoreError, StoreFormatError
 from runtime.store.sqlite import SqliteStore, migration
+from runtime.store.sqlite.connection import connect_as, connect_writer
 from runtime.store.sqlite.migration import APPLICATION_ID, migrations, statements
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +88,53 @@ async def test_many_open_a_new_file_at_once(path):
         await store.start(new_run(f"w{number}"))
     for store in stores:
         await store.close()
+
+
+def test_processes_that_create_the_same_files_at_once_wait_for_one_another(tmp_path):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom runtime.store.sqlite.migration import prepare\n"
+        "print(flush=True)\nsys.stdin.readline()\n"
+        "for number in range(60): prepare(Path(sys.argv[1], f'{number}.db'), 60.0)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
+
+
+def test_a_lock_that_sqlite_does_not_wait_for_is_waited_for(path, monkeypatch):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(migration, "sleep", lambda seconds: other.execute("ROLLBACK"))
+        migration.prepare(path, 60.0)
+        assert not other.in_transaction
+    with closing(connect_writer(path)) as connection:
+        assert migration.check(connection, path) == len(migrations())
+
+
+def test_a_file_that_another_creates_while_it_is_looked_at_is_not_taken_for_a_strangers(path):
+    class Interrupted(sqlite3.Connection):
+        """A connection in the middle of whose reading another program creates the store."""
+
+        def execute(self, sql, parameters=(), /):
+            found = super().execute(sql, parameters)
+            if sql == "PRAGMA application_id":
+                migration.prepare(path, 0.0)
+            return found
+
+    make_database(path, "PRAGMA journal_mode = WAL")
+    with closing(connect_as(Interrupted, path)) as connection:
+        assert migration.check(connection, path) == 0
+    with closing(connect_writer(path)) as connection:
+        assert migration.check(connection, path) == len(migrations())
 
 
 async def test_close_leaves_one_file_and_no_log(path):
