@@ -181,14 +181,17 @@ class Loader:
             for number, waiter in replayer.open.items()
             if isinstance(waiter.command, ScheduleStep)
         }
+        # The last of all: a step that is no task any more has its outcome here since the same moment, and was not here before.
+        inbox = await engine.store.read_inbox(row.run_id)
         if not held.is_ours:  # what is open is somebody else's to go on with
             return
+        held.inbox = inbox
         recovery = plan_recovery(
             held,
             replayer,
             attempts,
             frozenset(task.command for task in tasks),
-            frozenset(item.fact.command for item in held.inbox if item.fact.command is not None),
+            frozenset(item.fact.command for item in inbox if item.fact.command is not None),
             beats,
             engine.envelope,
             (replayer.definition.default_retry, engine.options.default_retry),

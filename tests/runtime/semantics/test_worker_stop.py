@@ -11,9 +11,11 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from durable import Context, heartbeat, step, step_info, workflow
+from durable import Context, Signal, heartbeat, step, step_info, workflow
 from durable.errors import RunFailedError
+from durable.history import EventKind
 from runtime import Worker
+from runtime.store.sqlite import SqliteStore
 from semantics.waiting import until_stuck
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +127,47 @@ async def test_a_routed_step_that_is_cut_off_is_in_doubt_if_it_must_not_run_twic
             with pytest.raises(RunFailedError, match="outcome is unknown"):
                 await run.result(timeout=30)
         assert seen == ["paid"]
+
+
+go = Signal("go", bool)
+
+
+@workflow(messages=[go])
+async def pays_and_listens(ctx: Context) -> str:
+    paying = asyncio.ensure_future(ctx.step(pays_elsewhere))
+    await ctx.wait_signal(go)
+    return await paying
+
+
+async def test_a_routed_step_that_ends_while_its_run_is_taken_up_has_its_outcome(open_runtime, url, monkeypatch):
+    """Semantics 29, 32: what is no task any more by the time that its run looks for it is done, not lost."""
+    read, is_reading, may_read = SqliteStore.read_attempts, asyncio.Event(), asyncio.Event()
+
+    async def read_slowly(self: SqliteStore, *args: Any) -> Any:
+        rows = await read(self, *args)
+        if len(args) == 1:  # of the whole run: it is being taken up
+            is_reading.set()
+            await may_read.wait()
+        return rows
+
+    async with open_runtime(pays_and_listens) as rt:
+        async with Worker(url, steps=[pays_elsewhere], queues=["elsewhere"]):
+            run = await rt.start(pays_and_listens)
+            await reached.wait()
+            await run.until_waiting("go", timeout=30)
+            monkeypatch.setattr(SqliteStore, "read_attempts", read_slowly)
+            await run.signal(go, True)
+            await is_reading.wait()
+            released.set()
+
+            async def has_outcome() -> bool | None:
+                rows = await rt.store.read_inbox(run.run_id)
+                return any(row.fact.kind == EventKind.STEP_COMPLETED for row in rows) or None
+
+            await rt.watch.until(has_outcome, lambda change: True)
+            may_read.set()
+            assert await run.result(timeout=30) == "receipt"
+            assert seen == ["paid"]
 
 
 STUCK_THREAD = """

@@ -42,6 +42,12 @@ async def routed() -> int:
     return await _once_in_vain("routed")
 
 
+@step(delivery="at_most_once", queue="elsewhere")
+async def paid() -> int:
+    calls["paid"] += 1
+    return calls["paid"]
+
+
 @step(transactional=True)
 def booked() -> int:
     connection = step_info().connection
@@ -77,15 +83,16 @@ async def busy(ctx: Context) -> list[Any]:
     done.append(await ctx.wait_signal(go))
     giving_up.cancel()
     done.append(await ctx.step(booked))
+    done.append(await ctx.step(paid))
     done.append(await ctx.child_workflow(part, 7))
     await ctx.sleep(0.01)
     return done
 
 
 METHODS = [
-    "adopt", "cancelled_tasks", "claim", "claim_tasks", "commit", "finish_task", "get_run_by_id", "heartbeat", "next_ready_at",
+    "adopt", "begin_task", "cancelled_tasks", "claim", "claim_tasks", "commit", "finish_task", "get_run_by_id", "heartbeat", "next_ready_at",
     "next_task_at", "pending_queries", "postpone_task", "read_attempts", "read_blobs", "read_heartbeat", "read_history",
-    "read_inbox", "read_tasks", "reply", "send", "take_over", "transaction", "write_logs",
+    "read_inbox", "read_tasks", "reply", "send", "take_over", "transaction", "unstick", "write_logs",
 ]  # fmt: skip
 
 
@@ -127,15 +134,15 @@ class Flaky:
         return self._store.transaction(*args, **kwargs)
 
 
-@pytest.mark.parametrize("failing", [*METHODS, "all"])
-async def test_what_the_store_could_not_do_is_asked_again(tmp_path, failing):
+@pytest.mark.parametrize(("failing", "cache_size"), [*((method, 0) for method in METHODS), ("all", 0), ("all", 1000)])
+async def test_what_the_store_could_not_do_is_asked_again(tmp_path, failing, cache_size):
     """Semantics 46: whatever a worker asks of its store may be refused for a while; the run ends as without it."""
     calls.clear()
     path = tmp_path / "durable.db"
     stores = [Flaky(SqliteStore(path)) for _ in range(2)]
     workers = [
-        Worker(stores[0], workflows=[busy, part], cache_size=0, lease_seconds=1.0),  # type: ignore[arg-type]
-        Worker(stores[1], steps=[routed, unwanted], queues=["elsewhere"], lease_seconds=1.0),  # type: ignore[arg-type]
+        Worker(stores[0], workflows=[busy, part], cache_size=cache_size, lease_seconds=1.0),  # type: ignore[arg-type]
+        Worker(stores[1], steps=[routed, paid, unwanted], queues=["elsewhere"], lease_seconds=1.0),  # type: ignore[arg-type]
     ]
     for worker in workers:
         worker._options = replace(worker._options, retry_delay_us=5_000)
@@ -146,7 +153,7 @@ async def test_what_the_store_could_not_do_is_asked_again(tmp_path, failing):
         await run.until_waiting("go", timeout=30)
         assert await run.query(progress, timeout=30) == 2
         await run.signal(go, 3)
-        assert await run.result(timeout=30) == [2, 2, 3, 1, 7]
+        assert await run.result(timeout=30) == [2, 2, 3, 1, 1, 7]
         history = await run.history()
         for store in stores:
             store.failing = frozenset()
@@ -154,5 +161,5 @@ async def test_what_the_store_could_not_do_is_asked_again(tmp_path, failing):
         await store._store.close()
     verify_chain(history)
     kinds = Counter(event.kind for event in history)
-    assert (kinds[EventKind.STEP_COMPLETED], kinds[EventKind.STEP_FAILED]) == (3, 0)
-    assert (calls["local"], calls["routed"], calls["booked"]) == (2, 2, 1)
+    assert (kinds[EventKind.STEP_COMPLETED], kinds[EventKind.STEP_FAILED]) == (4, 0)
+    assert (calls["local"], calls["routed"], calls["booked"], calls["paid"]) == (2, 2, 1, 1)
