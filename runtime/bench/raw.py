@@ -13,6 +13,10 @@ _RUN = (
     " VALUES (?, ?, ?, 'w', 'default', 'running', 'none', 0, 'terminate', '', 'a')"
 )
 _HEAD = "INSERT INTO durable_heads (key, seq, epoch, lane, lost) VALUES (?, 0, 1, 1, 0)"
+_START = (
+    "INSERT INTO durable_inbox (workflow_id, run_id, kind, payload, actor, at_us)"
+    " VALUES (?, ?, 'RunStarted', '{\"v\":1,\"data\":{}}', 'a', 0)"
+)
 _EVENT = (
     "INSERT INTO durable_events (run_key, seq, batch, kind, at_us, actor, command, name, detail, payload, hash)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -41,6 +45,16 @@ class RawStore:
         """Disconnect."""
         self._connection.close()
 
+    def commit_starts(self, first: int, count: int) -> None:
+        """One transaction with so many new runs: the run, its head, its start in the inbox."""
+        keys = range(first, first + count)
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(_RUN, [(key, f"{key:036}", f"w-{key}") for key in keys])
+        connection.executemany(_HEAD, [(key,) for key in keys])
+        connection.executemany(_START, [(f"w-{key}", f"{key:036}") for key in keys])
+        connection.execute("COMMIT")
+
     def commit_steps(self) -> None:
         """One transaction with one step of every run: two events each, and the run's head."""
         seq, digest = self._seq, bytes(32)
@@ -67,6 +81,18 @@ def raw_steps_per_second(path: Path, runs: int, rounds: int) -> float:
         for _ in range(rounds):
             store.commit_steps()
         return runs * rounds / (perf_counter() - began)
+    finally:
+        store.close()
+
+
+def raw_starts_per_second(path: Path, runs: int, batch: int) -> float:
+    """Starts a second: the rows of a run, in transactions of so many."""
+    store = RawStore(path, 0)
+    try:
+        began = perf_counter()
+        for first in range(1, runs + 1, batch):
+            store.commit_starts(first, min(batch, runs + 1 - first))
+        return runs / (perf_counter() - began)
     finally:
         store.close()
 

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from runtime.bench import workload
 from runtime.bench.measure import Row, median
-from runtime.bench.raw import raw_commit_seconds, raw_steps_per_second
+from runtime.bench.raw import raw_commit_seconds, raw_starts_per_second, raw_steps_per_second
 from runtime.bench.worker import worker_process
 from runtime.client.client import Client
 from runtime.client.handle import RunHandle
@@ -50,6 +50,7 @@ async def measure_sequential(folder: Path) -> Row:
 
 async def measure_starts(folder: Path) -> Row:
     """Starts that are acknowledged on disk, 100 callers at once, while nobody runs them."""
+    raw = raw_starts_per_second(folder / "raw-starts.db", STARTS, RUNS)
     async with Client(f"sqlite:///{folder / 'starts.db'}") as client:
 
         async def caller(count: int) -> None:
@@ -59,7 +60,7 @@ async def measure_starts(folder: Path) -> Row:
         began = perf_counter()
         await asyncio.gather(*(caller(STARTS // RUNS) for _ in range(RUNS)))
         rate = STARTS / (perf_counter() - began)
-    return Row("starts acknowledged on disk, 100 callers", rate, "starts/s", "10,000")
+    return Row("starts acknowledged on disk, 100 callers", rate, "starts/s", "10,000", raw, rate / raw)
 
 
 async def measure_reaction(folder: Path) -> Row:

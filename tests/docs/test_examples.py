@@ -73,6 +73,21 @@ def test_deploy_is_undone_when_it_is_rejected(tmp_path):
     assert asyncio.run(scenario()) is RollbackStatus.COMPLETED
 
 
+def test_deploy_goes_on_when_it_is_approved(tmp_path):
+    from runtime import Runtime
+
+    deploy = load("deploy").deploy
+
+    async def scenario():
+        async with Runtime(f"sqlite:///{tmp_path / 'a.db'}", workflows=[deploy]) as runtime:
+            run = await runtime.start(deploy, "v1")
+            await run.until_waiting("approval", timeout=30)
+            await run.approve(by="alice")
+            return await run.result(timeout=30)
+
+    assert asyncio.run(scenario()) == "https://example.test/v1"
+
+
 def test_agent_asks_a_person(tmp_path):
     from runtime import Runtime
 

@@ -1,5 +1,7 @@
 """Calls that a type checker must accept, with the types that it must infer."""
 
+# pyright: strict
+
 import asyncio
 from typing import Literal, assert_type
 

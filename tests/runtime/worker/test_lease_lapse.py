@@ -13,7 +13,7 @@ from durable.errors import StoreError
 from runtime import Client, Worker
 from runtime.store.sqlite import SqliteStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("cache_size", [1000, 0], ids=["kept", "evicted"])]
 
 begun: list[str]
 may_end: asyncio.Event
@@ -49,12 +49,21 @@ async def until(holds: Any) -> None:
 
 
 @pytest.mark.parametrize("is_room", [True, False], ids=["at once", "when there is room for its sign of life"])
-async def test_a_worker_whose_lease_lapsed_gives_up_its_runs_and_joins_again(tmp_path: Path, monkeypatch, is_room):
+async def test_a_worker_whose_lease_lapsed_gives_up_its_runs_and_joins_again(
+    tmp_path: Path, monkeypatch, cache_size, is_room
+):
     """Semantics 44: what it has in flight is given up, for another may have it by now; afterwards it serves again."""
     global begun, may_end
     begun, may_end = [], asyncio.Event()
     url = f"sqlite:///{tmp_path / 'durable.db'}"
-    worker = Worker(url, workflows=[waits_for_both], steps=[routed], queues=["default", "elsewhere"], lease_seconds=0.4)
+    worker = Worker(
+        url,
+        workflows=[waits_for_both],
+        steps=[routed],
+        queues=["default", "elsewhere"],
+        lease_seconds=0.4,
+        cache_size=cache_size,
+    )
     refused: list[int] = []
     join = SqliteStore.join
 
@@ -85,13 +94,13 @@ async def waits_for_one(ctx: Context) -> str:
     return await ctx.step(held)
 
 
-async def test_a_run_that_is_lost_while_it_is_loaded_begins_no_step(tmp_path: Path, monkeypatch) -> None:
+async def test_a_run_that_is_lost_while_it_is_loaded_begins_no_step(tmp_path: Path, monkeypatch, cache_size) -> None:
     """Semantics 44: who has lost a run does nothing for it, however far it was in taking it up."""
     global begun, may_end
     begun, may_end = [], asyncio.Event()
     url = f"sqlite:///{tmp_path / 'durable.db'}"
     async with Client(url) as client:
-        async with Worker(url, workflows=[waits_for_one], grace_seconds=0):
+        async with Worker(url, cache_size=cache_size, workflows=[waits_for_one], grace_seconds=0):
             run = await client.start(waits_for_one)
             await until(lambda: begun)
         read, is_reading, may_read = SqliteStore.read_attempts, asyncio.Event(), asyncio.Event()
@@ -104,7 +113,7 @@ async def test_a_run_that_is_lost_while_it_is_loaded_begins_no_step(tmp_path: Pa
             return rows
 
         monkeypatch.setattr(SqliteStore, "read_attempts", read_slowly)
-        async with Worker(url, workflows=[waits_for_one]) as worker:
+        async with Worker(url, cache_size=cache_size, workflows=[waits_for_one]) as worker:
             await is_reading.wait()
             engine = worker.engine
             assert engine is not None
