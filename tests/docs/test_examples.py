@@ -38,10 +38,16 @@ def test_example_runs_to_its_end(name, tmp_path):
     assert expected in done.stdout
 
 
-def test_readme_program_runs(tmp_path):
-    program = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)[0]
-    (tmp_path / "shop.py").write_text(program)
-    done = subprocess.run([sys.executable, "shop.py"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+def test_readme_programs_run(tmp_path):
+    workflow, application = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert len(workflow.splitlines()) <= 20
+    (tmp_path / "shop.py").write_text(workflow)
+    (tmp_path / "app.py").write_text(application)
+    command = [sys.executable, "-m", "runtime", "run", "shop.py", "--input", "customer=acme"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode == 4, done.stderr
+    assert "Ship to acme?" in done.stdout
+    done = subprocess.run([sys.executable, "app.py"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("running", "waiting")
 

@@ -73,6 +73,36 @@ def test_interrupted_run_exits_with_130_and_says_how_to_go_on(cli: Cli, write: W
     assert ran.events[-1] == {"event": "interrupted", "workflow_id": "r2", "resume": "durable run app.py --id r2"}
 
 
+CROWD = """
+    import asyncio
+
+    from durable import Context, step, workflow
+
+    inside = most = 0
+
+    @step
+    async def enters(number: int) -> int:
+        global inside, most
+        inside += 1
+        most = max(most, inside)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        inside -= 1
+        return most
+
+    @workflow
+    async def crowd(ctx: Context) -> int:
+        return max(await asyncio.gather(*(ctx.step(enters, number) for number in range(6))))
+"""
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_steps_run_at_once_than_the_flag_allows(cli: Cli, write: Write, most: int) -> None:
+    write("app.py", CROWD)
+    ran = cli("run", "app.py", "--max-concurrent-steps", str(most), "--json")
+    assert ran.events[-1]["result"] == most
+
+
 def test_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
