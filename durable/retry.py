@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from durable.attempt import RetryAfter
 from durable.duration import MICROSECONDS, Duration, to_us
-from durable.errors import DefinitionError
+from durable.errors import DefinitionError, EncodeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,16 @@ class RetryPolicy:
         if self.max_attempts is not None and attempt >= self.max_attempts:
             return False
         return not any(_is_kind(error, entry) for entry in self.non_retryable)
+
+    def next_delay_us(self, attempt: int, error: BaseException) -> int | None:
+        """Microseconds until the attempt after failed attempt number ``attempt`` (from 1); None: there is none.
+
+        A ``RetryAfter`` sets the delay. What cannot be recorded is not tried again: its effect has happened, and it could not be
+        recorded next time either.
+        """
+        if isinstance(error, EncodeError) or not self.allows(attempt, error):
+            return None
+        return to_us(error.delay) if isinstance(error, RetryAfter) else self.delay_us(attempt)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> RetryPolicy:

@@ -21,7 +21,7 @@ from durable.errors import DefinitionError, DeterminismError
 from durable.history import write_detail
 from durable.kernel import guard
 from durable.kernel.loop import KernelLoop
-from durable.retry import COMPENSATION_RETRY, RetryPolicy
+from durable.retry import COMPENSATION_RETRY, ONCE, RetryPolicy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +69,14 @@ class StepOptions:
             raise DefinitionError("a transactional step runs where its run is; remove queue=")
         if self.compensate is not None and not callable(self.compensate):
             raise DefinitionError(f"expected compensate to be a function or step, got {self.compensate!r}")
+
+    def policy(self, *defaults: RetryPolicy | None) -> RetryPolicy:
+        """When a step is repeated: its own policy, else the first default, else never; at-most-once never repeats."""
+        if self.delivery == "at_most_once":
+            return ONCE
+        if self.retry is not None:
+            return self.retry
+        return next((policy for policy in defaults if policy is not None), ONCE)
 
     def as_recorded(self, fields: Mapping[str, Any]) -> StepOptions:
         """These options with those that govern attempts as ``to_json`` recorded them for one call."""

@@ -81,7 +81,7 @@ def parse_value(text: str, what: str, schema: Mapping[str, Any] | None = None, *
 
 
 def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    from runtime.client.schema import check_schema
+    from durable.codec.schema import check_schema
 
     try:
         check_schema(value, schema, "it")

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from durable.codec.schema import check_schema
 from runtime.cli.argument import parse_value
-from runtime.client.schema import check_schema
 
 _WORDS = {
     "string": "text",

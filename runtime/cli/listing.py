@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 from durable.duration import to_instant
 from durable.handle import RunStatus
 from durable.history import Event, verify_chain
-from runtime.cli.moment import show_instant
-from runtime.cli.output import Cell, shorten
+from durable.timeline.text import Cell, shorten, show_instant
 from runtime.cli.session import Session, is_missing
 
 if TYPE_CHECKING:
+    from durable.timeline.timeline import Opener
     from runtime.client.client import Client
     from runtime.client.description import Question, RunSummary
     from runtime.client.handle import RunHandle
-    from runtime.client.timeline import Opener
     from runtime.store.row import LogRow, WorkerRow
 
 

@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from durable.duration import format_duration, to_us
 from durable.errors import ConfigurationError
 
 _UNITS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "min": 60.0, "s": 1.0, "ms": 0.001}
@@ -51,15 +50,3 @@ def parse_instant(text: str, what: str) -> datetime:
         raise ConfigurationError(
             f"expected {what} to be like 2026-11-20, 2026-11-20T14:00 or 3d (three days ago), got {text!r}"
         ) from None
-
-
-def show_duration(duration: timedelta) -> str:
-    """A duration for people: ``0 ms``, ``12 ms``, ``1.5 s``, ``3 min``."""
-    if duration < timedelta(seconds=1):
-        return f"{max(0, round(duration / timedelta(milliseconds=1)))} ms"
-    return format_duration(to_us(duration))
-
-
-def show_instant(at: datetime | None) -> str:
-    """A time of the local zone for people, empty for none."""
-    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"

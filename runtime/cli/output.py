@@ -12,14 +12,12 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
+from durable.timeline.text import Cell, plain_text
 from runtime.cli.text import json_text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-Cell = str | tuple[str, str]
-"""A text, or a text and the name of its style."""
 
 STYLES: Final = {
     "completed": "green",
@@ -117,11 +115,6 @@ class Output:
         self.console.print(table)
 
 
-def plain_text(*cells: Cell) -> str:
-    """Cells without their styles."""
-    return "".join(cell if isinstance(cell, str) else cell[0] for cell in cells)
-
-
 def rich_text(*cells: Cell) -> Text:
     """Cells with their styles."""
     from rich.text import Text
@@ -138,9 +131,3 @@ def rich_text(*cells: Cell) -> Text:
 def count(number: int, noun: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    """One line of at most so many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"

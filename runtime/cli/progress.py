@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime.cli.moment import show_duration
-from runtime.cli.output import Output, plain_text, rich_text
+from durable.timeline.entry import EntryKind, TimelineEntry
+from durable.timeline.line import entry_lines, is_telling
+from durable.timeline.text import plain_text, show_duration
+from runtime.cli.output import Output, rich_text
 from runtime.cli.text import visible
-from runtime.cli.timeline import entry_fields, entry_lines, is_telling
-from runtime.client.entry import EntryKind, TimelineEntry
+from runtime.cli.timeline import entry_fields
 from runtime.worker.logs import run_ids
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from runtime.client.timeline import Timeline
+    from durable.timeline.timeline import Timeline
     from runtime.store.row import RunRow
 
 log = logging.getLogger("durable.run")

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from durable.errors import EncodeError, RunError, RunExistsError, StoreUnavailableError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
+from durable.timeline.timeline import HIDDEN
 from durable.workflow import WorkflowDefinition
 from runtime.cli.argument import parse_input
 from runtime.cli.exitcode import ExitCode
@@ -21,7 +22,6 @@ from runtime.cli.interrupt import Interrupts
 from runtime.cli.output import count
 from runtime.cli.watch import Standstill, Watch
 from runtime.client.adoption import hopeless_step
-from runtime.client.timeline import HIDDEN
 from runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -221,9 +221,9 @@ async def _tell_outcome(
     history = await runtime.store.read_history(row.run_id, after_seq=max(0, row.seq - 64))
     failed = next((event for event in reversed(history) if event.kind == EventKind.RUN_FAILED), None)
     if failed is not None and failed.payload is not None:
-        from runtime.cli.output import plain_text
-        from runtime.cli.timeline import fault_lines
-        from runtime.client.fault import read_fault
+        from durable.timeline.fault import read_fault
+        from durable.timeline.line import fault_lines
+        from durable.timeline.text import plain_text
 
         blobs = await runtime.store.read_blobs(row.run_id)
         for line in list(fault_lines(read_fault(runtime.envelope.open(failed.payload, blobs))))[1:]:

@@ -11,8 +11,8 @@ from durable.codec import record_exception
 from durable.errors import ConfigurationError, DurableError
 from durable.registry import Registry
 from durable.step import StepDefinition
+from durable.timeline.fault import read_fault
 from durable.workflow import WorkflowDefinition
-from runtime.client.fault import read_fault
 from runtime.target import load_target
 
 D = TypeVar("D", WorkflowDefinition[..., Any], StepDefinition[..., Any])

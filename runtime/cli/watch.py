@@ -16,10 +16,11 @@ from durable.duration import MICROSECONDS
 from durable.errors import HistoryCorruptedError, StoreUnavailableError
 from durable.handle import RunStatus
 from durable.history import EventKind
+from durable.timeline.timeline import Timeline
 from runtime.cli.progress import LiveProgress, LoggedProgress
 from runtime.cli.terminal import Terminal
 from runtime.client.people import unanswered
-from runtime.client.timeline import Timeline, value_opener
+from runtime.client.timeline import value_opener
 from runtime.store.rule import may_adopt
 
 if TYPE_CHECKING:

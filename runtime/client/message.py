@@ -13,10 +13,10 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from durable.codec import Envelope, value_codec
+from durable.codec.schema import check_schema
 from durable.errors import EncodeError, MessageRejectedError, UnknownMessageError
 from durable.history import EventKind, Fact, write_detail
 from durable.messages import Message, Signal, Update
-from runtime.client.schema import check_schema
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, UpdateRow
 

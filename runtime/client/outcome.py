@@ -1,23 +1,14 @@
-"""The outcome of a run: waiting for its end, and then its result, or the error that says how it ended."""
+"""Waiting for the end of a run, and then its outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.codec import Envelope, ValueCodec
-from durable.errors import (
-    RunCancelledError,
-    RunError,
-    RunFailedError,
-    RunNotFoundError,
-    RunTerminatedError,
-    RunTimeoutError,
-)
+from durable.codec import ValueCodec
+from durable.errors import RunNotFoundError
 from durable.handle import RunStatus
-from durable.history import TERMINAL, Event, EventKind
-from runtime.client.cause import rebuild_cause, summarize_cause
+from durable.history import TERMINAL, Event
+from durable.outcome import read_outcome
 from runtime.store.change import Ending
 from runtime.store.row import RunRow
 
@@ -66,50 +57,3 @@ async def _terminal_event(client: Client, row: RunRow) -> Event:
     if not any(event.kind in TERMINAL for event in history):
         history = await client.store.read_history(row.run_id)
     return next(event for event in reversed(history) if event.kind in TERMINAL)
-
-
-def read_outcome(
-    row: RunRow,
-    event: Event,
-    codec: ValueCodec,
-    envelope: Envelope,
-    blobs: Mapping[str, bytes],
-    modules: Sequence[ModuleType] = (),
-) -> Any:
-    """The result of a completed run.
-
-    Args:
-        row: the run.
-        event: its terminal event.
-        codec: of the result.
-        modules: where the class of a recorded error is looked for first.
-
-    Raises:
-        RunFailedError: with the workflow's error as cause. RunTimeoutError, RunCancelledError, RunTerminatedError.
-    """
-    ids: dict[str, str] = {"workflow_id": row.workflow_id, "run_id": row.run_id}
-    name = f"workflow {row.workflow!r} ({row.workflow_id})"
-    reason = event.details.get("reason") or ""
-    because = f": {reason}" if reason else ""
-    match event.kind:
-        case EventKind.RUN_COMPLETED:
-            return codec.decode(envelope.open(event.payload or "null", blobs))
-        case EventKind.RUN_CANCELLED:
-            raise RunCancelledError(f"{name} was cancelled{because}", **ids)
-        case EventKind.RUN_TERMINATED:
-            raise RunTerminatedError(f"{name} was terminated{because}", **ids)
-        case _:
-            raise failure(name, row, envelope.open(event.payload or "null", blobs), modules)
-
-
-def failure(name: str, row: RunRow, record: str, modules: Sequence[ModuleType]) -> RunError:
-    """The error of a failed run; its cause is what the workflow raised, as far as that can be rebuilt here."""
-    cause = rebuild_cause(record, modules)
-    if isinstance(cause, RunTimeoutError):
-        return cause
-    undone = {"completed": "; it was rolled back", "failed": "; its rollback failed"}.get(row.rollback, "")
-    error = RunFailedError(
-        f"{name} failed: {summarize_cause(cause)}{undone}", workflow_id=row.workflow_id, run_id=row.run_id
-    )
-    error.__cause__ = cause
-    return error

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic_core import from_json
 
 from durable.codec import value_codec
+from durable.codec.schema import check_schema
 from durable.errors import MessageRejectedError, QuestionNotFoundError
 from durable.history import EventKind, Fact
 from runtime.client.description import Question, is_answered
-from runtime.client.schema import check_schema
 from runtime.store.row import InboxRow, QuestionRow
 
 if TYPE_CHECKING:

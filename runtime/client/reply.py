@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable.cause import rebuild_cause, summarize_cause
 from durable.errors import CallerError, OutcomeError, ReadOnlyError
-from runtime.client.cause import rebuild_cause, summarize_cause
 
 if TYPE_CHECKING:
     from runtime.client.client import Client

@@ -9,13 +9,13 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from durable.codec import Envelope, ValueCodec, input_digest, value_codec
+from durable.codec.schema import check_schema
 from durable.duration import to_us
 from durable.errors import DefinitionError, EncodeError
 from durable.history import EventKind, Fact
 from durable.messages import Signal
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
 from runtime.client.message import check_message, signal_row
-from runtime.client.schema import check_schema
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, NewRun, UpdateRow
 

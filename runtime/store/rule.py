@@ -38,10 +38,6 @@ KEPT_ATTEMPTS: Final = 10
 STORE_ACTOR: Final = "store"
 """Who caused a fact that no principal and no worker sent."""
 
-PARENT_ENDED: Final = "its parent ended"
-"""Why a run was terminated or asked to cancel when nobody did it by hand."""
-
-
 WAYS_OUT: Final = (
     "use another id, on_conflict='attach' with the same input to go on with that run, or 'replace' to end it and begin anew "
     "(on the command line --id and --on-conflict)"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -29,6 +30,7 @@ from durable.handle import RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import RunFailure
 from durable.kernel.activation import Activation
+from durable.kernel.beginning import begin
 from durable.registry import Registry
 from runtime.clock import Clock
 from runtime.store.protocol import CommitOutcome, Lease, Store
@@ -37,7 +39,6 @@ from runtime.store.rule import STEP_OUTCOMES
 from runtime.store.turn import RunChange, Turn
 from runtime.worker.cache import StickyCache
 from runtime.worker.claim import Claims
-from runtime.worker.environment import begin
 from runtime.worker.execution import Execution
 from runtime.worker.fingerprint import code_fingerprints, tried_codes
 from runtime.worker.held import HeldRun
@@ -243,7 +244,7 @@ class Engine:
 
     def _fact(self, held: HeldRun, row: InboxRow) -> Fact:
         if row.fact.kind == EventKind.RUN_STARTED:
-            return begin(row.fact, self.registry.workflow(held.row.workflow))
+            return begin(row.fact, self.registry.workflow(held.row.workflow), os.urandom(18))
         return row.fact
 
     def stick(self, held: HeldRun, error: BaseException) -> _Pending:

@@ -9,7 +9,7 @@ from durable.attempt import StepInfo
 from durable.codec import value_codec
 from durable.commands import ScheduleStep
 from durable.duration import format_duration, optional_us, to_us
-from durable.retry import ONCE, RetryPolicy
+from durable.retry import RetryPolicy
 from runtime.worker.token import step_token
 
 if TYPE_CHECKING:
@@ -162,13 +162,3 @@ class RunningAttempt:
             deadline_us=None if limit is None else self._started_at_us + limit[0],
             connection=execution.connection,
         )
-
-
-def policy_of(command: ScheduleStep, *defaults: RetryPolicy | None) -> RetryPolicy:
-    """The retry policy of a step: its own, else the first default, else one attempt; at-most-once never repeats."""
-    options = command.definition.options_
-    if options.delivery == "at_most_once":
-        return ONCE
-    if options.retry is not None:
-        return options.retry
-    return next((policy for policy in defaults if policy is not None), ONCE)

@@ -13,7 +13,7 @@ from durable.history import EventKind, Fact
 from durable.kernel.replayer import Replayer
 from durable.retry import RetryPolicy
 from runtime.store.row import AttemptOutcome, AttemptRow
-from runtime.worker.execution import Execution, policy_of
+from runtime.worker.execution import Execution
 from runtime.worker.held import HeldRun
 
 Heartbeat = tuple[int, str | None]
@@ -67,7 +67,7 @@ def plan_recovery(
         if not isinstance(command, ScheduleStep) or number in routed or number in answered or number in held.executions:
             continue
         own = [row for row in attempts if row.command == number]
-        policy = policy_of(command, *defaults)
+        policy = command.definition.options_.policy(*defaults)
         execution = Execution(held, command, policy, own[0].started_at_us if own else now_us)
         _continue_from(execution, own, beats.get(number))
         _plan_step(recovery, execution, own, waiter.cancel_requested, envelope, worker_id, now_us)

@@ -24,7 +24,7 @@ from durable.interceptor import chain
 from durable.retry import RetryPolicy
 from runtime.clock import Clock
 from runtime.store.row import AttemptOutcome, InboxRow
-from runtime.worker.execution import Execution, RunningAttempt, policy_of
+from runtime.worker.execution import Execution, RunningAttempt
 from runtime.worker.handover import Handovers
 from runtime.worker.heartbeat import Heartbeats
 from runtime.worker.host import StepHost
@@ -88,7 +88,9 @@ class StepRunner:
 
     def start(self, held: HeldRun, command: ScheduleStep, workflow_retry: RetryPolicy | None) -> Execution:
         """Begin a step that was just scheduled."""
-        execution = Execution(held, command, policy_of(command, workflow_retry, self._default_retry), command.at_us)
+        execution = Execution(
+            held, command, command.definition.options_.policy(workflow_retry, self._default_retry), command.at_us
+        )
         execution.runner = self
         assert command.number is not None
         held.executions[command.number] = execution

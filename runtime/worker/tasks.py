@@ -24,7 +24,7 @@ from durable.step import StepDefinition
 from runtime.clock import Alarm
 from runtime.store.change import Change
 from runtime.store.row import AttemptOutcome, AttemptRow, InboxRow, TaskRow
-from runtime.worker.execution import Execution, policy_of
+from runtime.worker.execution import Execution
 from runtime.worker.held import HeldRun
 from runtime.worker.recovery import MAX_LOSSES, newest_heartbeat
 from runtime.worker.runner import StepRunner
@@ -149,7 +149,9 @@ class TaskServer:
         command = ScheduleStep(task.command, definition, task.input, None, task.idempotency_key, first_at_us)
         last = rows[-1] if rows else None
         started_at_us = last.started_at_us if last is not None else first_at_us
-        execution = Execution(held, command, policy_of(command, engine.options.default_retry), started_at_us)
+        execution = Execution(
+            held, command, command.definition.options_.policy(engine.options.default_retry), started_at_us
+        )
         execution.attempt, execution.losses = task.attempt, task.losses
         execution.heartbeat = newest_heartbeat(rows, beat)
         self._tasks[task.run_id, task.command] = (task, execution)

@@ -31,27 +31,26 @@ from durable.commands import (
 )
 from durable.duration import to_us
 from durable.handle import RunStatus
-from durable.history import Event, EventKind, Fact, parse_detail, write_detail
+from durable.history import Event, EventKind
 from durable.kernel.activation import Activation
+from durable.kernel.correspondence import (
+    author,
+    child_cancellation,
+    child_outcome,
+    child_start,
+    message,
+    successor_start,
+)
 from durable.kernel.describe import waiting_for
 from durable.kernel.replayer import Replayer
 from durable.retry import RetryPolicy
 from runtime.store.reason import without_halt
 from runtime.store.row import AttemptRow, InboxRow, LogRow, NewRun, QuestionRow, RunRow, StreamItem, TaskRow, UpdateRow
 from runtime.store.turn import RunChange, Turn
-from runtime.worker.execution import policy_of
 from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:
     from runtime.worker.options import EngineOptions
-
-CHILD_OUTCOMES: Final[dict[EventKind, tuple[EventKind, str | None]]] = {
-    EventKind.RUN_COMPLETED: (EventKind.CHILD_COMPLETED, None),
-    EventKind.RUN_FAILED: (EventKind.CHILD_FAILED, "failed"),
-    EventKind.RUN_CANCELLED: (EventKind.CHILD_FAILED, "cancelled"),
-    EventKind.RUN_TERMINATED: (EventKind.CHILD_FAILED, "terminated"),
-}
-"""What a run's terminal event is to its parent, and the error word of the fact's detail."""
 
 _ORDERS: Final = frozenset({EventKind.RUN_RESUMED, EventKind.ROLLBACK_REQUESTED})
 """What asked a run to go on that cannot: it is used up, or the run would be tried again at once."""
@@ -83,7 +82,7 @@ def route(command: ScheduleStep, queues: Sequence[str]) -> str | None:
 
 def _route_step(draft: TurnDraft, command: ScheduleStep, default_retry: RetryPolicy | None) -> None:
     options = command.definition.options_
-    policy = policy_of(command, draft.replayer.definition.default_retry, default_retry)
+    policy = options.policy(draft.replayer.definition.default_retry, default_retry)
     recorded = {**options.to_json(), "retry": policy.to_json()}  # who runs it may not know the workflow
     assert command.number is not None
     assert command.name is not None
@@ -98,12 +97,6 @@ def _route_step(draft: TurnDraft, command: ScheduleStep, default_retry: RetryPol
 
 def _start_child(draft: TurnDraft, command: StartChild) -> None:
     row, options = draft.row, command.definition.start_options
-    start = Fact(
-        EventKind.RUN_STARTED,
-        detail=write_detail(parent_workflow_id=row.workflow_id),
-        payload=command.payload,
-        actor=f"run:{row.workflow_id}",
-    )
     delay = to_us(options.delay) if options.delay is not None else 0
     draft.add(
         "new_runs",
@@ -112,13 +105,13 @@ def _start_child(draft: TurnDraft, command: StartChild) -> None:
             workflow_id=command.workflow_id,
             workflow=command.definition.name,
             queue=options.queue or command.definition.queue,
-            actor=f"run:{row.workflow_id}",
+            actor=author(row.workflow_id),
             created_at_us=draft.now_us,
             ready_at_us=draft.now_us + delay,
             origin_id=command.run_id,
             first_run_id=command.run_id,
             input_digest=command.input_digest,
-            start=start,
+            start=child_start(row.workflow_id, command),
             parent_run_id=row.run_id,
             parent_command=command.number,
             on_parent_close=options.on_parent_close,
@@ -128,26 +121,16 @@ def _start_child(draft: TurnDraft, command: StartChild) -> None:
 
 
 def _cancel_child(draft: TurnDraft, command: CancelChild) -> None:
-    fact = Fact(
-        EventKind.CANCEL_REQUESTED,
-        detail=write_detail(reason=command.reason),
-        actor=f"run:{draft.row.workflow_id}",
-    )
+    fact = child_cancellation(draft.row.workflow_id, command)
     draft.add("inbox", InboxRow(command.workflow_id, command.run_id, None, fact, draft.now_us))
 
 
 def _send_message(draft: TurnDraft, command: SendMessage) -> None:
-    actor = f"run:{draft.row.workflow_id}"
-    message_id = f"{draft.row.run_id}:{command.number}"
-    if command.message == "cancel":
-        reason = parse_detail(command.detail).get("reason") or ""
-        fact = Fact(EventKind.CANCEL_REQUESTED, detail=write_detail(reason=reason), actor=actor)
-    else:
-        detail = write_detail(message_id=message_id)
-        fact = Fact(EventKind.SIGNAL_RECEIVED, None, command.signal, detail, command.payload, actor)
     assert command.number is not None
-    message = InboxRow(command.workflow_id, command.run_id, message_id, fact, draft.now_us)
-    draft.add("outgoing", (command.number, message))
+    message_id = f"{draft.row.run_id}:{command.number}"
+    fact = message(draft.row.workflow_id, message_id, command)
+    row = InboxRow(command.workflow_id, command.run_id, message_id, fact, draft.now_us)
+    draft.add("outgoing", (command.number, row))
 
 
 def _ask_question(draft: TurnDraft, command: AskQuestion) -> None:
@@ -190,15 +173,7 @@ def _write_stream(draft: TurnDraft, command: WriteStream) -> None:
 
 def _continue(draft: TurnDraft, command: ContinueRun) -> None:
     row = draft.row
-    carry = dict(command.carry)
-    if draft.replayer.parent_workflow_id:
-        carry["parent_workflow_id"] = draft.replayer.parent_workflow_id
-    start = Fact(
-        EventKind.RUN_STARTED,
-        detail=write_detail(continued_from=row.run_id, **carry),
-        payload=command.payload,
-        actor=row.actor,
-    )
+    parent_workflow_id = draft.replayer.parent_workflow_id
     draft.add(
         "new_runs",
         NewRun(
@@ -212,7 +187,7 @@ def _continue(draft: TurnDraft, command: ContinueRun) -> None:
             origin_id=command.run_id,
             first_run_id=row.first_run_id,
             input_digest=row.input_digest,
-            start=start,
+            start=successor_start(row.run_id, row.actor, parent_workflow_id, command),
             parent_run_id=row.parent_run_id,
             parent_command=row.parent_command,
             on_parent_close=row.on_parent_close,
@@ -327,8 +302,8 @@ def _write_outcomes(draft: TurnDraft, activation: Activation) -> None:
     for event in activation.events:
         if event.kind == EventKind.QUESTION_ANSWERED and event.command not in draft.replayer.open:
             draft.add("closed_questions", event.command)
-    for level, message in activation.logs:
-        draft.add("logs", LogRow(row.run_id, draft.now_us, level, row.workflow, message))
+    for level, text in activation.logs:
+        draft.add("logs", LogRow(row.run_id, draft.now_us, level, row.workflow, text))
 
 
 def _change(
@@ -385,11 +360,9 @@ def _open_children(replayer: Replayer) -> Iterator[int]:
 def _report_to_parent(
     row: RunRow, replayer: Replayer, event: Event, closing: Command | None, now_us: int
 ) -> Iterator[InboxRow]:
-    outcome = CHILD_OUTCOMES.get(EventKind(event.kind))
-    if row.parent_run_id is None or outcome is None or not replayer.parent_workflow_id:
+    if row.parent_run_id is None or not replayer.parent_workflow_id:
         return
-    kind, error = outcome
-    detail = write_detail(error=error, reason=event.details.get("reason")) if error else None
     payload = closing.payload if closing is not None else None
-    fact = Fact(kind, row.parent_command, row.workflow, detail, payload, f"run:{row.workflow_id}")
-    yield InboxRow(replayer.parent_workflow_id, row.parent_run_id, None, fact, now_us)
+    fact = child_outcome(row.workflow_id, row.workflow, row.parent_command, event, payload)
+    if fact is not None:
+        yield InboxRow(replayer.parent_workflow_id, row.parent_run_id, None, fact, now_us)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from durable.attempt import RetryAfter
 from durable.codec import Envelope, record_exception
-from durable.duration import format_duration, to_us
+from durable.duration import format_duration
 from durable.errors import EncodeError, StepError, StepTimeoutError
 from durable.history import EventKind, Fact, write_detail
 from runtime.clock import Clock
@@ -104,14 +103,9 @@ class Verdicts:
 
     def _next_attempt(self, execution: Execution, error: BaseException) -> tuple[int | None, BaseException]:
         """When the step is tried again, None for never, and the error that it has now."""
-        attempt, policy = execution.attempt, execution.policy
-        if execution.is_over or execution.cancel_requested or not policy.allows(attempt, error):
+        delay_us = execution.policy.next_delay_us(execution.attempt, error)
+        if delay_us is None or execution.is_over or execution.cancel_requested:
             return None, error
-        if isinstance(
-            error, EncodeError
-        ):  # what cannot be recorded now could not be next time, and its effect has happened
-            return None, error
-        delay_us = to_us(error.delay) if isinstance(error, RetryAfter) else policy.delay_us(attempt)
         next_at_us = self._clock.now_us() + delay_us
         total_us = execution.total_deadline_us()
         if total_us is None or next_at_us < total_us:

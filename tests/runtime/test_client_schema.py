@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from durable.codec import value_codec
+from durable.codec.schema import check_schema
 from durable.errors import MessageRejectedError
-from runtime.client.schema import check_schema
 
 
 class Size(Enum):

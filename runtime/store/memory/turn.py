@@ -16,10 +16,11 @@ from typing import Any
 from durable.errors import ConflictError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact, Recorder, write_detail
+from durable.kernel.correspondence import PARENT_ENDED, child_exists, receipt
 from runtime.store.change import Ending
 from runtime.store.memory.state import KeptRun, Receipt, State, earliest
 from runtime.store.row import InboxRow, NewRun, RunRow
-from runtime.store.rule import PARENT_ENDED, WAKERS, accepts, is_kept_for_successor, wakes
+from runtime.store.rule import WAKERS, accepts, is_kept_for_successor, wakes
 from runtime.store.turn import RunChange, Turn
 
 
@@ -166,21 +167,13 @@ def _start_child(state: State, turn: Turn, new: NewRun) -> None:
     if holder(state, new) is None:
         create_run(state, new)
         return
-    fact = Fact(
-        EventKind.CHILD_FAILED,
-        new.parent_command,
-        new.workflow,
-        write_detail(error="exists"),
-        actor=new.actor,
-    )
+    fact = child_exists(turn.workflow_id, new.parent_command, new.workflow)
     state.post(InboxRow(turn.workflow_id, turn.run_id, None, fact, new.created_at_us))
 
 
 def _send(state: State, turn: Turn, command: int, row: InboxRow) -> None:
-    receipt = state.post(row)
-    error = {Receipt.NOT_FOUND: "not_found", Receipt.CLOSED: "closed"}.get(receipt)
-    kind = EventKind.MESSAGE_DELIVERED if error is None else EventKind.MESSAGE_FAILED
-    fact = Fact(kind, command, row.fact.name, write_detail(error=error), actor=row.fact.actor)
+    error = {Receipt.NOT_FOUND: "not_found", Receipt.CLOSED: "closed"}.get(state.post(row))
+    fact = receipt(command, row.fact, error)
     state.post(InboxRow(turn.workflow_id, turn.run_id, None, fact, row.at_us))
 
 

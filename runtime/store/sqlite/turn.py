@@ -12,8 +12,9 @@ from typing import Final
 from durable.errors import ConflictError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, Recorder, write_detail
+from durable.kernel.correspondence import PARENT_ENDED, child_exists, receipt
 from runtime.store.row import InboxRow, NewRun
-from runtime.store.rule import PARENT_ENDED, WAKERS
+from runtime.store.rule import WAKERS
 from runtime.store.sqlite.delivery import Receipt, post, refer_to_blobs, write_update
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.start import create_run, holder, set_attributes
@@ -144,16 +145,13 @@ def _start_child(session: Session, turn: Turn, new: NewRun) -> None:
     if holder(session, new) is None:
         create_run(session, new)
         return
-    detail = write_detail(error="exists")
-    fact = Fact(EventKind.CHILD_FAILED, new.parent_command, new.workflow, detail, actor=new.actor)
+    fact = child_exists(turn.workflow_id, new.parent_command, new.workflow)
     post(session, InboxRow(turn.workflow_id, turn.run_id, None, fact, new.created_at_us))
 
 
 def _send(session: Session, turn: Turn, command: int, row: InboxRow) -> None:
-    receipt = post(session, row)
-    error = {Receipt.NOT_FOUND: "not_found", Receipt.CLOSED: "closed"}.get(receipt)
-    kind = EventKind.MESSAGE_DELIVERED if error is None else EventKind.MESSAGE_FAILED
-    fact = Fact(kind, command, row.fact.name, write_detail(error=error), actor=row.fact.actor)
+    error = {Receipt.NOT_FOUND: "not_found", Receipt.CLOSED: "closed"}.get(post(session, row))
+    fact = receipt(command, row.fact, error)
     post(session, InboxRow(turn.workflow_id, turn.run_id, None, fact, row.at_us))
 
 

@@ -341,9 +341,9 @@ def test_k8_time_stands_still_within_a_batch_and_agrees_with_the_record():
 
 def test_k9_start_records_the_world_it_began_in():
     from durable.history import KERNEL_VERSION, Fact
-    from runtime.worker.environment import begin
+    from durable.kernel.beginning import begin
 
-    detail = begin(Fact(EventKind.RUN_STARTED), two_steps).detail
+    detail = begin(Fact(EventKind.RUN_STARTED), two_steps, bytes(18)).detail
     event = Event(1, 1, "RunStarted", 0, "", None, None, detail, None, b"")
     assert event.details["kernel"] == KERNEL_VERSION
     assert {"python", "anyio", "seed", "salt"} <= event.details.keys()

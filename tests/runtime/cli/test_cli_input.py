@@ -10,9 +10,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from durable.errors import ConfigurationError, MessageRejectedError
+from durable.timeline.text import show_duration
 from runtime.cli.argument import parse_input, parse_json, parse_pairs, parse_value
 from runtime.cli.form import describe, example, fields_of, fill
-from runtime.cli.moment import parse_duration, parse_instant, show_duration
+from runtime.cli.moment import parse_duration, parse_instant
 
 
 def test_bad_json_is_told_with_line_column_and_a_mark() -> None:

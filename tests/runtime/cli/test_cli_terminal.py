@@ -19,10 +19,10 @@ from rich.console import Console
 from cli.command import Cli
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Recorder
+from durable.timeline.timeline import Timeline
 from runtime.cli.output import Output
 from runtime.cli.progress import SHOWN_ENDED, SHOWN_OPEN, LiveProgress
 from runtime.cli.terminal import read_line
-from runtime.client.timeline import Timeline
 from runtime.store.row import RunRow
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from durable.cause import rebuild_cause, summarize_cause
 from durable.codec import record_exception
 from durable.errors import QueryFailedError, StepError, UpdateFailedError
-from runtime.client.cause import rebuild_cause, summarize_cause
 from runtime.client.reply import rebuild_reply
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from durable.codec import rebuild_exception, record_exception
-from runtime.client.fault import Fault, read_fault
+from durable.timeline.fault import Fault, read_fault
 
 
 def recorded(error: BaseException) -> Fault:

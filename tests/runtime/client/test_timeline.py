@@ -13,9 +13,10 @@ from durable.codec import AesGcmCodec
 from durable.duration import to_instant
 from durable.errors import RunFailedError
 from durable.history import EventKind, Recorder, write_detail
+from durable.timeline.entry import EntryKind, EntryState, TimelineEntry
+from durable.timeline.timeline import HIDDEN, Timeline
 from runtime import Client, Runtime
-from runtime.client.entry import EntryKind, EntryState, TimelineEntry
-from runtime.client.timeline import HIDDEN, Timeline, read_timeline, value_opener
+from runtime.client.timeline import read_timeline, value_opener
 from runtime.store.row import AttemptOutcome, AttemptRow
 
 go = Signal("go", int)

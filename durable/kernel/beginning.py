@@ -1,9 +1,8 @@
-"""What the first turn of a run adds to its start: the world that it began in (rule K9)."""
+"""What the first turn of a run adds to its start: the world that it begins in (rule K9)."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from functools import cache
 from typing import Any
@@ -18,14 +17,18 @@ def anyio_version() -> str:
     return importlib.metadata.version("anyio")
 
 
-def begin(start: Fact, definition: WorkflowDefinition[..., Any]) -> Fact:
-    """The start with kernel, Python and anyio versions, a fresh seed and salt, and the workflow's timeout and version."""
+def begin(start: Fact, definition: WorkflowDefinition[..., Any], randomness: bytes) -> Fact:
+    """The start with kernel, Python and anyio versions, a seed and a salt, and the workflow's timeout and version.
+
+    Args:
+        randomness: 18 bytes, the seed and the salt.
+    """
     environment = write_detail(
         kernel=KERNEL_VERSION,
         python=platform.python_version(),
         anyio=anyio_version(),
-        seed=os.urandom(16).hex(),
-        salt=int.from_bytes(os.urandom(2)),
+        seed=randomness[:16].hex(),
+        salt=int.from_bytes(randomness[16:18]),
         timeout_us=definition.timeout_us,
         version=definition.version,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from runtime.client.fault import Fault
+from durable.timeline.fault import Fault
 
 
 class EntryKind(StrEnum):
