@@ -8,7 +8,7 @@ from types import ModuleType
 from pydantic_core import from_json
 
 from durable.codec import rebuild_exception, summarize_exception
-from durable.errors import MissingCodeError, StepError
+from durable.errors import CallerError, MissingCodeError, OutcomeError, ReadOnlyError, StepError
 
 
 def rebuild_cause(record: str, modules: Sequence[ModuleType]) -> Exception:
@@ -34,3 +34,21 @@ def summarize_cause(cause: Exception) -> str:
     if type(cause) is StepError and cause.error_type:
         return f"{cause.error_type}: {cause.message}"
     return summarize_exception(cause)
+
+
+def rebuild_reply(modules: Sequence[ModuleType], record: str, wrap: type[OutcomeError], what: str) -> Exception:
+    """The error of a query or update: one of ours as it is, one of the user's as the cause of ``wrap``.
+
+    Args:
+        modules: where the class of the exception is looked for first.
+        record: of the exception, as plain JSON.
+        what: names the message, such as ``query 'total'``.
+    """
+    cause = rebuild_cause(record, modules)
+    if isinstance(cause, (CallerError, wrap)):
+        cause.__dict__.pop("__notes__", None)  # where the worker's machine raised it helps no caller
+        return cause
+    text = cause.message if isinstance(cause, ReadOnlyError) else summarize_cause(cause)
+    error = wrap(f"{what} failed: {text}")
+    error.__cause__ = cause
+    return error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from durable.codec import ValueCodec, value_codec
-from durable.errors import DefinitionError
+from durable.codec import Envelope, ValueCodec, value_codec
+from durable.errors import DefinitionError, EncodeError, MessageRejectedError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -103,3 +103,20 @@ class Update(Message[T], Generic[T, R]):
 
 
 AnyMessage = Signal[Any] | Query[Any] | Update[Any, Any]
+
+
+def encode_message(message: Message[Any] | str, value: Any, envelope: Envelope) -> tuple[str, str]:
+    """Name and sealed value of a message; a message known by name only takes any JSON-compatible value.
+
+    Raises:
+        MessageRejectedError: the value does not fit.
+    """
+    if isinstance(message, str):
+        return message, envelope.seal(value_codec(Any).encode(value))
+    try:
+        plain = message.codec.encode(value)
+    except EncodeError as error:
+        raise MessageRejectedError(
+            f"{message.kind} {message.name!r} does not fit its schema: {error.message}", path=error.path
+        ) from error
+    return message.name, envelope.seal(plain, secret=message.codec.has_secrets)

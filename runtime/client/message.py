@@ -14,9 +14,9 @@ from pydantic_core import from_json
 
 from durable.codec import Envelope, value_codec
 from durable.codec.schema import check_schema
-from durable.errors import EncodeError, MessageRejectedError, UnknownMessageError
+from durable.errors import UnknownMessageError
 from durable.history import EventKind, Fact, write_detail
-from durable.messages import Message, Signal, Update
+from durable.messages import Message, Signal, Update, encode_message
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, UpdateRow
 
@@ -87,16 +87,3 @@ def update_row(
     fact = Fact(EventKind.UPDATE_ACCEPTED, None, name, write_detail(update_id=update_id), payload, actor)
     pending = UpdateRow(workflow_id, update_id, run_id, name, "pending", None)
     return InboxRow(workflow_id, run_id, f"update:{update_id}", fact, now_us), pending
-
-
-def encode_message(message: Any, value: Any, envelope: Envelope) -> tuple[str, str]:
-    """Name and sealed value of a message; a message known by name only takes any JSON-compatible value."""
-    if isinstance(message, str):
-        return message, envelope.seal(value_codec(Any).encode(value))
-    try:
-        plain = message.codec.encode(value)
-    except EncodeError as error:
-        raise MessageRejectedError(
-            f"{message.kind} {message.name!r} does not fit its schema: {error.message}", path=error.path
-        ) from error
-    return message.name, envelope.seal(plain, secret=message.codec.has_secrets)

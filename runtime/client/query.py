@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from durable.cause import rebuild_reply
 from durable.codec import value_codec
 from durable.duration import Duration, to_us
 from durable.errors import QueryFailedError, QueryTimeoutError, RunClosedError, UnknownMessageError
-from durable.messages import Query
-from runtime.client.message import encode_message
+from durable.messages import Query, encode_message
 from runtime.client.presence import how_to_serve, is_served
-from runtime.client.reply import rebuild_reply
 from runtime.client.waiting import in_time, in_words
 from runtime.identifier import new_run_id
 from runtime.store.row import QueryRow, RunRow
@@ -44,7 +43,7 @@ async def ask(client: Client, row: RunRow, query: Query[Any] | str, value: Any, 
 
     answer = await in_time(client.watch.until(look, lambda change: change.queries), timeout, late)
     if answer.state == "failed":
-        raise rebuild_reply(client, answer.reply or "null", QueryFailedError, f"query {name!r}")
+        raise rebuild_reply(client.modules, answer.reply or "null", QueryFailedError, f"query {name!r}")
     codec = query.result if isinstance(query, Query) else value_codec(Any)
     return codec.decode(client.envelope.open(answer.reply or "null"))
 

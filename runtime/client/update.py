@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from durable.cause import rebuild_reply
 from durable.codec import value_codec
 from durable.duration import Duration
 from durable.errors import DurableError, RunClosedError, UpdateFailedError, UpdateTimeoutError
@@ -13,7 +14,6 @@ from durable.history import EventKind
 from durable.messages import Update
 from runtime.client.message import update_row
 from runtime.client.presence import how_to_serve, is_served
-from runtime.client.reply import rebuild_reply
 from runtime.client.waiting import closed, in_time, in_words
 from runtime.identifier import new_run_id
 from runtime.store.row import RunRow, UpdateRow
@@ -53,7 +53,7 @@ async def request_update(
     if done.state != "completed":
         record = done.payload or "null"
         plain = client.envelope.open(record) if done.state == "failed" else record
-        raise rebuild_reply(client, plain, UpdateFailedError, f"update {pending.name!r}")
+        raise rebuild_reply(client.modules, plain, UpdateFailedError, f"update {pending.name!r}")
     codec = update.result if isinstance(update, Update) else value_codec(Any)
     return codec.decode(client.envelope.open(done.payload or "null"))
 

@@ -1,0 +1,108 @@
+"""Stubs: what stands for a step or a child workflow in a test, and the record of the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from durable.duration import Duration, to_us
+from durable.errors import DefinitionError
+from durable.step import StepDefinition, step_name
+from durable.workflow import WorkflowDefinition
+
+Stubbable = StepDefinition[..., Any] | WorkflowDefinition[..., Any] | Callable[..., Any] | str
+
+ABSENT: Final = object()
+"""No ``returns=`` was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """One attempt of a step, or one start of a child that is stubbed.
+
+    Attributes:
+        name: of the step or workflow.
+        args, kwargs: as they came out of their record.
+        attempt: 1 for the first.
+        at: when it began, virtual time.
+        workflow_id: of the run that called.
+        idempotency_key: of the step; '' for a child.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    attempt: int
+    at: datetime
+    workflow_id: str
+    idempotency_key: str = ""
+
+
+def definition_name(what: Stubbable) -> str:
+    """The name under which history records a step or workflow.
+
+    Raises:
+        DefinitionError: it is neither, nor a name.
+    """
+    if isinstance(what, str):
+        return what
+    if isinstance(what, (StepDefinition, WorkflowDefinition)):
+        return what.name
+    if not callable(what):
+        raise DefinitionError(f"expected a step, a workflow or a name, got {what!r}")
+    return step_name(what)
+
+
+class Stub:
+    """What one step or child workflow does in a test. Made by ``WorkflowEnvironment.stub``.
+
+    Attributes:
+        name: of the step or workflow.
+        after_us: virtual duration of a call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        behaviour: Callable[..., Any] | None,
+        returns: Any,
+        raises: BaseException | type[BaseException] | None,
+        sequence: Iterable[Any] | None,
+        after: Duration,
+    ) -> None:
+        given = [behaviour is not None, returns is not ABSENT, raises is not None, sequence is not None]
+        if sum(given) > 1:
+            raise DefinitionError(f"stub of {name!r}: give one of a function, returns=, raises= and sequence=")
+        self.name = name
+        self.after_us = to_us(after, "after")
+        self._behaviour = behaviour
+        self._returns = None if returns is ABSENT else returns
+        self._raises = raises
+        self._sequence: Iterator[Any] | None = iter(sequence) if sequence is not None else None
+
+    def __repr__(self) -> str:
+        return f"<stub of {self.name}>"
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One call: the value, or an awaitable of it.
+
+        Raises:
+            BaseException: what the stub raises.
+        """
+        if self._behaviour is not None:
+            return self._behaviour(*args, **kwargs)
+        if self._raises is not None:
+            raise self._raises
+        if self._sequence is None:
+            return self._returns
+        try:
+            item = next(self._sequence)
+        except StopIteration:
+            raise AssertionError(
+                f"the stub of {self.name!r} was called more often than its sequence has items"
+            ) from None
+        if isinstance(item, BaseException) or (isinstance(item, type) and issubclass(item, BaseException)):
+            raise item
+        return item
