@@ -28,6 +28,7 @@ class Claims:
         self._is_stopped = False
         self._moved: set[str] | None = None
         self._others_wrote = False
+        self._adopted: set[str] = set()
 
     def changed(self, change: Change) -> None:
         """The store's listener."""
@@ -85,7 +86,17 @@ class Claims:
 
     def adopt(self, run_ids: Sequence[str]) -> None:
         """Take these runs and no others; they stay here until they end."""
+        self._adopted.update(run_ids)
         self._engine.spawn(self._adopt(run_ids))
+
+    def adopt_again(self) -> None:
+        """Take the runs once more that were adopted and have not ended: this worker has joined again, and nobody else may want them."""
+        if self._adopted:
+            self.adopt(list(self._adopted))
+
+    def parked(self, run_id: str) -> None:
+        """A run was given back: it has ended, or any worker may take it."""
+        self._adopted.discard(run_id)
 
     async def _adopt(self, run_ids: Sequence[str]) -> None:
         engine = self._engine
@@ -188,6 +199,8 @@ class Claims:
 
     def _admit(self, claimed: Claimed) -> None:
         engine, row = self._engine, claimed.run
+        if row.owner != engine.worker_id:  # it was claimed before the lease lapsed, and given back since
+            return
         held = engine.held.get(row.run_id)
         if held is not None and held.epoch != row.epoch:  # it was somebody else's in between
             engine.lose(held)

@@ -384,6 +384,7 @@ class Engine:
 
     def _park(self, held: HeldRun) -> None:
         self.held.pop(held.row.run_id, None)
+        self.claims.parked(held.row.run_id)
         replayer, held.replayer = held.replayer, None
         if replayer is None:
             return

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from durable.commands import ScheduleStep, StartChild
+from durable.duration import MICROSECONDS
 from durable.errors import DeterminismError, MissingCodeError, PoisonError, StoreUnavailableError
 from durable.history import Event, split_batches
 from durable.info import RunIdentity
@@ -17,7 +18,7 @@ from runtime.identifier import new_run_id
 from runtime.store.row import AttemptOutcome, AttemptRow, RunRow
 from runtime.store.rule import wakes
 from runtime.worker.logs import run_ids
-from runtime.worker.recovery import plan_recovery
+from runtime.worker.recovery import Heartbeat, plan_recovery
 
 if TYPE_CHECKING:
     from runtime.worker.engine import Engine
@@ -171,13 +172,13 @@ class Loader:
     async def _recover(self, held: HeldRun, replayer: Replayer) -> None:
         """Take up the open steps."""
         engine, row = self._engine, held.row
-        held.recovers = False
         if not replayer.has_open_steps():
+            held.recovers = False
             return
         attempts = await engine.store.read_attempts(row.run_id)
         tasks = await engine.store.read_tasks(row.run_id)
         beats = {
-            number: await engine.store.read_heartbeat(row.run_id, number)
+            number: await self._heartbeat(row.run_id, number)
             for number, waiter in replayer.open.items()
             if isinstance(waiter.command, ScheduleStep)
         }
@@ -185,6 +186,7 @@ class Loader:
         inbox = await engine.store.read_inbox(row.run_id)
         if not held.is_ours:  # what is open is somebody else's to go on with
             return
+        held.recovers = False  # not before: where the store is away meanwhile, all of it is read again
         held.inbox = inbox
         recovery = plan_recovery(
             held,
@@ -204,6 +206,16 @@ class Loader:
             engine.runner.resume(execution, next_at_us)
         for execution in recovery.watch:
             engine.runner.watch(execution)
+
+    async def _heartbeat(self, run_id: str, command: int) -> Heartbeat | None:
+        """The newest heartbeat of a step. There may be many to read, and the store need not be there for all of them in a row."""
+        engine = self._engine
+        while True:
+            try:
+                return await engine.store.read_heartbeat(run_id, command)
+            except StoreUnavailableError as error:
+                engine.outage.tell(error)
+                await asyncio.sleep(engine.options.retry_delay_us / MICROSECONDS)
 
 
 def _parts(history: Sequence[Event]) -> Iterator[list[Event]]:

@@ -135,6 +135,7 @@ class Worker:
         await lapsed.end()
         self.worker_id = engine.worker_id = new_run_id()
         engine.lease = await self._join()
+        engine.claims.adopt_again()
         engine.claims.poll()
         self._tasks.poll()
 
