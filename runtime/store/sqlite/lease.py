@@ -22,7 +22,7 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -197,6 +197,11 @@ def read_signs(folder: Path) -> list[SignOfLife]:
     """Every worker's sign of life, dead ones included."""
     signs = [_read_sign(path) for path in sorted(folder.glob("*.json"))]
     return [sign for sign in signs if sign is not None]
+
+
+def living(signs: Iterable[SignOfLife]) -> set[str]:
+    """The ids of the workers that are alive."""
+    return {sign.worker.worker_id for sign in signs if sign.is_alive}
 
 
 def _read_sign(path: Path) -> SignOfLife | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -90,17 +90,21 @@ def unstick(
     return len(keys)
 
 
-def take_over(session: Session, alive: Collection[str], now_us: int) -> int:
-    """``Store.take_over``: free what workers hold that are not among the living."""
+def take_over(session: Session, alive: Collection[str], look_again: Callable[[], Collection[str]], now_us: int) -> int:
+    """``Store.take_over``: free what workers hold that are not among the living.
+
+    Args:
+        alive: who was alive a while ago: this may have waited for the write lock.
+        look_again: who is alive now. Who holds something joined before, so nobody is missed who has come since.
+    """
     session.flush()
-    freed = 0
-    for (owner,) in session.execute(_RUN["owners"]).fetchall():
-        if owner not in alive:
-            freed += _free_runs(session, owner, now_us, lost=True)
-    for (owner,) in session.execute(_TASK["owners"]).fetchall():
-        if owner not in alive:
-            freed += _free_tasks(session, owner, now_us, losses=1)
-    return freed
+    holders = [owner for (owner,) in session.execute(_RUN["owners"]).fetchall()]
+    servants = [owner for (owner,) in session.execute(_TASK["owners"]).fetchall()]
+    dead = {*holders, *servants}.difference(alive)
+    if dead:
+        dead.difference_update(look_again())
+    freed = sum(_free_runs(session, owner, now_us, lost=True) for owner in holders if owner in dead)
+    return freed + sum(_free_tasks(session, owner, now_us, losses=1) for owner in servants if owner in dead)
 
 
 def leave(session: Session, worker_id: str) -> None:

@@ -37,7 +37,7 @@ from runtime.store.sqlite import delivery, house, message, ownership, task
 from runtime.store.sqlite import start as starting
 from runtime.store.sqlite.checkpoint import Checkpointer
 from runtime.store.sqlite.job import Call, Commit
-from runtime.store.sqlite.lease import SqliteLease, folder_of, read_signs
+from runtime.store.sqlite.lease import SqliteLease, folder_of, living, read_signs
 from runtime.store.sqlite.migration import prepare
 from runtime.store.sqlite.pool import ReadPool
 from runtime.store.sqlite.reading import Reading
@@ -192,9 +192,11 @@ class SqliteStore(Reading):
         return [sign.worker for sign in signs if sign.is_alive]
 
     async def take_over(self, now_us: int) -> int:
-        signs = await anyio.to_thread.run_sync(read_signs, folder_of(self.path))
-        alive = {sign.worker.worker_id for sign in signs if sign.is_alive}
-        freed = await self._write(lambda session: ownership.take_over(session, alive, now_us))
+        folder = folder_of(self.path)
+        signs = await anyio.to_thread.run_sync(read_signs, folder)
+        freed = await self._write(
+            lambda session: ownership.take_over(session, living(signs), lambda: living(read_signs(folder)), now_us)
+        )
         for sign in signs:
             if not sign.is_held:
                 sign.path.unlink(missing_ok=True)

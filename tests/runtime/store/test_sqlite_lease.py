@@ -1,5 +1,6 @@
 """Signs of life: who is believed to live, and who must notice that nobody believes it (rule D3)."""
 
+import asyncio
 import json
 import os
 import signal
@@ -244,6 +245,23 @@ async def test_commit_of_a_worker_that_was_taken_for_dead_is_refused(sqlite, clo
     assert not lease.is_fresh()
     [outcome] = await commit(sqlite, author.turn())
     assert isinstance(outcome, ConflictError)
+
+
+async def test_worker_that_joins_while_a_takeover_waits_for_the_write_lock_keeps_what_it_claims(sqlite, path):
+    """Its runs would count as lost: what must not run twice would be in doubt."""
+    other = SqliteStore(path)
+    await other.open()
+    await other.start(new_run())
+    writer = sqlite._parts.writer
+    with writer._mutex:  # as while a transactional step works
+        taking = asyncio.ensure_future(sqlite.take_over(T0))
+        await until(lambda: writer._pending == 1)
+        await other.join(worker_row("newcomer"), 1000)
+        [claimed] = await other.claim("newcomer", ["order"], ["default"], 1, T0)
+    assert await taking == 0
+    run = await get(sqlite)
+    assert (run.owner, run.epoch, run.lost) == ("newcomer", claimed.run.epoch, False)
+    await other.close()
 
 
 async def test_close_removes_the_signs_of_this_process(path):
