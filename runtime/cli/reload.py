@@ -11,17 +11,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from runtime.cli.exitcode import ExitCode
 
 log = logging.getLogger("durable.worker")
 
 LOOK_SECONDS: Final = 0.3
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SUFFIXES: Final = frozenset({".py", ".yaml", ".yml"})
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
@@ -41,25 +43,39 @@ class _Supervisor:
         self._worker: int | None = None
 
     def supervise(self) -> int | None:
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         while True:
             seen = snapshot(self._folders)
-            if self._fork() == 0:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
+            forked = self._fork(handlers)
+            if forked is None:
+                return ExitCode.OK
+            if forked == 0:
                 return None
             code = self._watch(seen)
             if code is not None:
                 return code
 
-    def _fork(self) -> int:
+    def _fork(self, handlers: Mapping[signal.Signals, Any]) -> int | None:
+        """Start a worker, which gets these handlers; None if an end was asked for before.
+
+        Signals wait meanwhile: one that came before it is known who is to have it would be taken for passed on, or be lost in
+        the worker, and the supervisor would wait for a worker that knows of nothing.
+        """
         supervisor = os.getpid()
-        child = os.fork()
-        if child == 0:
-            os.setpgid(0, 0)
-            threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
-            return 0
-        self._worker = child
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            if self._asked:
+                return None
+            child = os.fork()
+            if child == 0:
+                os.setpgid(0, 0)
+                threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+            else:
+                self._worker = child
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return child
 
     def _watch(self, seen: dict[Path, int]) -> int | None:
@@ -77,8 +93,8 @@ class _Supervisor:
                 if not changed:
                     return ended
         log.info("%s changed, starting again", ", ".join(sorted(path.name for path in changed)))
-        self._end()
-        return None
+        code = self._end()
+        return code if self._asked else None
 
     def _wait_for_change(self, seen: dict[Path, int]) -> set[Path]:
         while not self._asked:
@@ -91,7 +107,8 @@ class _Supervisor:
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._asked.append(number)
         if self._worker is not None:
-            os.kill(self._worker, number)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._worker, number)
 
     def _poll(self) -> int | None:
         """The worker's exit code, if it has ended."""
