@@ -68,7 +68,11 @@ class Runtime(Client):
     async def open(self) -> None:
         """Open the store and begin to serve."""
         await super().open()
-        await self.worker.start()
+        try:
+            await self.worker.start()
+        except BaseException:
+            await self._disconnect()
+            raise
 
     def started(self, run_id: str, workflow: str) -> None:
         """With ``recover=False`` what is started here is served here, if its code is here."""
@@ -77,7 +81,12 @@ class Runtime(Client):
 
     async def close(self) -> None:
         """Let steps finish, give runs back, close the store."""
-        await self.worker.stop()
+        try:
+            await self.worker.stop()
+        finally:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
         await super().close()
         if self._closes_store:
             await self.store.close()

@@ -155,7 +155,8 @@ class StepRunner:
             await self._processes.close()
 
     def hasten(self) -> None:
-        """End the grace period of a stop that is under way."""
+        """End the grace period of a stop that is under way, or is just about to be."""
+        self._is_stopping = True  # else what is cut off would have cancelled itself
         for task in self._tasks:
             task.cancel()
 

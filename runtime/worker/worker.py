@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
+
 from durable.codec import INLINE, Envelope, PayloadCodec
 from durable.errors import StoreError
 from durable.interceptor import Interceptor
@@ -94,8 +96,16 @@ class Worker:
         self.engine: Engine | None = None
 
     async def start(self) -> None:
-        """Open the store, take over what dead workers left, begin to serve."""
+        """Open the store, take over what dead workers left, begin to serve. Where that fails, nothing of it is left."""
         await self.store.open()
+        try:
+            await self._start()
+        except BaseException:
+            engine, self.engine = self.engine, None
+            await self._disconnect(engine)
+            raise
+
+    async def _start(self) -> None:
         envelope = Envelope(self._codecs, blob_threshold_bytes=INLINE)
         self._watchdog.start()
         self.engine = engine = Engine(
@@ -174,19 +184,32 @@ class Worker:
         grace = self._grace_seconds if grace_seconds is None else grace_seconds
         if self._stopping is not None:
             if grace <= 0:
-                self._tasks.runner.hasten()
-                self._stopping.runner.hasten()
+                self._hasten(self._stopping)
             await self._stopped.wait()
             return
         engine, self.engine = self.engine, None
         if engine is None:
             return
         self._stopping, self._stopped = engine, asyncio.Event()
-        try:
-            await self._stop(engine, grace)
-        finally:
-            self._stopping = None
-            self._stopped.set()
+        stopping = asyncio.get_running_loop().create_task(self._stop(engine, grace))
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):  # this keeps anyio from cancelling, and the loop what asyncio cancels
+            while not stopping.done():
+                try:
+                    await asyncio.wait([stopping])
+                except asyncio.CancelledError as error:  # half stopped it would keep its runs, and do nothing with them
+                    cancelled = error
+                    self._hasten(engine)
+        self._stopping = None
+        self._stopped.set()
+        stopping.result()
+        if cancelled is not None:
+            raise cancelled
+
+    def _hasten(self, engine: Engine) -> None:
+        """End the grace period of a stop that is under way."""
+        self._tasks.runner.hasten()
+        engine.runner.hasten()
 
     async def _stop(self, engine: Engine, grace_seconds: float) -> None:
         for unlisten in self._unlisten:
@@ -197,12 +220,24 @@ class Worker:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait((self._housekeeping,))
-        self._watchdog.stop()
         await self._logs.detach()
-        if engine.lease is not None:
-            await engine.lease.end()
-        if self._owns_store:
-            await self.store.close()
+        await self._disconnect(engine)
+
+    async def _disconnect(self, engine: Engine | None) -> None:
+        """Give back what the worker has, and close the store."""
+        self._watchdog.stop()
+        try:
+            if engine is not None and engine.lease is not None:
+                await engine.lease.end()
+        except StoreError as error:
+            log.warning(
+                "the runs of worker %s could not be given back, others take them over: %s",
+                self.worker_id,
+                error.message,
+            )
+        finally:
+            if self._owns_store:
+                await self.store.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
