@@ -113,6 +113,8 @@ class ReadPool:
 
     async def _answer(self) -> None:
         """Make the short reads that are asked for, and those that come meanwhile."""
+        loop = asyncio.get_running_loop()
+        reads: Sequence[_Read] = ()
         try:
             while self._asked:
                 reads, self._asked = self._asked, []
@@ -122,10 +124,13 @@ class ReadPool:
                     for read in reads:
                         if not read.found.done():
                             read.found.set_exception(error)
+        except asyncio.CancelledError:  # as by a program that ends all its tasks; who waits for a read still gets it
+            self._asked[:0] = [read for read in reads if not read.found.done()]
+            raise
         finally:
             self._answering = None
-            for read in self._asked:
-                read.found.cancel()
+            if self._asked and not loop.is_closed():
+                self._answering = loop.create_task(self._answer())
 
     async def _read_all(self, reads: Sequence[_Read]) -> None:
         """Answer reads in one hop. One that is at fault fails alone; what is wrong with the file fails the rest."""
@@ -204,7 +209,7 @@ class ReadPool:
     async def close(self) -> None:
         """Disconnect; reads that are still running disconnect when they end."""
         self._is_closed = True
-        if self._answering is not None:
+        while self._answering is not None:
             await asyncio.wait([self._answering])
         while self._opening:
             await asyncio.wait(set(self._opening))

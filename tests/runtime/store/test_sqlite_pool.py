@@ -92,6 +92,31 @@ async def test_reads_fail_together_when_the_file_cannot_be_read(sqlite: SqliteSt
 
 
 @pytest.mark.anyio
+async def test_reads_are_made_though_the_task_that_makes_them_is_cancelled(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may cancel all tasks of its loop: who cleans up then must not wait for ever."""
+    await begin(sqlite, "w")
+    hop, is_hopping = pool._hop, asyncio.Event()
+
+    async def hang(connection: object, work: object) -> object:
+        is_hopping.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(pool, "_hop", hang)
+    first = asyncio.ensure_future(sqlite.get_run("w"))
+    await is_hopping.wait()
+    second = asyncio.ensure_future(sqlite.read_inbox("nobody"))
+    await asyncio.sleep(0)
+    assert sqlite._pool._answering is not None
+    sqlite._pool._answering.cancel()
+    monkeypatch.setattr(pool, "_hop", hop)
+    async with asyncio.timeout(30):
+        row, inbox = await asyncio.gather(first, second)
+    assert (getattr(row, "workflow_id", None), inbox) == ("w", [])
+
+
+@pytest.mark.anyio
 async def test_connection_that_cannot_be_set_up_leaves_no_thread(tmp_path: Path) -> None:
     path = tmp_path / "damaged.db"
     path.write_bytes(b"garbage" * 1000)
