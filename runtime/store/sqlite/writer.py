@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from durable.errors import StoreUnavailableError
+from durable.errors import StoreError, StoreUnavailableError
 from runtime.store import fault
 from runtime.store.change import Change
 from runtime.store.sqlite.checkpoint import Checkpointer
@@ -134,15 +134,15 @@ class Writer:
         if not self._mutex.acquire(blocking=False):
             return False  # the batch that is being written looks by itself
         try:
-            if self._session is None:
-                return False
-            version = self._session.read_version()
-        except sqlite3.Error:
+            # A fault took the connection away. Who only waits would never write again, and so never hear of anything.
+            session = self._session if self._session is not None else self._connected()[1]
+            version = session.read_version()
+            is_new = version != self._version_told
+            self._version_told = version
+        except (sqlite3.Error, StoreError):
             return False  # the next write meets the same fault and reports it
         finally:
             self._mutex.release()
-        is_new = version != self._version_told
-        self._version_told = version
         return is_new
 
     def _deliver(self, jobs: Sequence[Job], change: Change | None) -> None:
@@ -291,5 +291,8 @@ class Writer:
 
     def _disconnect(self) -> None:
         connection, self._connection, self._session = self._connection, None, None
+        self._version_told = (
+            None  # the numbers of another connection mean nothing, and others may write before there is one
+        )
         if connection is not None:
             connection.close()

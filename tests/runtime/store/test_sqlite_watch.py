@@ -60,10 +60,27 @@ async def test_nobody_looks_while_the_writer_is_busy(sqlite):
         assert not writer.has_news()
 
 
-async def test_there_is_no_news_without_a_connection(sqlite):
+async def test_foreign_commit_is_noticed_also_after_a_fault_took_the_connection_away(sqlite, path):
+    """Who only waits writes nothing that would connect it again."""
+    other = SqliteStore(path)
+    await other.open()
+    await other.start(new_run("a"))
+    await until(lambda: not sqlite._parts.writer.has_news())
+    heard: list[Change] = []
+    sqlite.listen(heard.append)
+    sqlite._parts.writer._disconnect()  # as after an I/O error
+    await other.start(new_run("b"))
+    await until(lambda: UNKNOWN in heard)
+    await other.close()
+
+
+async def test_there_is_no_news_without_a_file(sqlite, path):
     writer = sqlite._parts.writer
     writer._disconnect()
+    path.rename(path.with_name("away.db"))
     assert not writer.has_news()
+    path.with_name("away.db").rename(path)
+    assert writer.has_news()
 
 
 async def test_fault_while_looking_is_left_to_the_next_write(sqlite, monkeypatch):
