@@ -174,12 +174,14 @@ class Store(Protocol):
         ``RunResumed``; those whose start is delayed only by ``CancelRequested`` until the delay is over.
         ``RollbackRequested`` may be sent to a closed run whose rollback failed, outcomes of steps to one
         whose rollback is running, all others only to open ones. ``StepCompleted``, ``StepFailed`` and
-        ``StepCancelled`` are accepted once per (run, command), by whatever method they come. ``update`` is
-        written in the same transaction; for an update id that exists nothing is written.
+        ``StepCancelled`` are accepted once per (run, command), by whatever method they come; ``QuestionAnswered`` only while
+        the question is open and no answer to it is unread. ``update`` is written in the same transaction; for an update id
+        that exists nothing is written.
 
         Raises:
             RunNotFoundError: no run has the id, or the run id is not one of the workflow id's.
             RunClosedError: the addressed run has ended; names its status, also in ``data["status"]``.
+            QuestionNotFoundError: another answer was faster, or the question is not open any more.
         """
         ...
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic_core import from_json
 
-from durable.errors import RunExistsError
+from durable.errors import QuestionNotFoundError, RunExistsError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 
 if TYPE_CHECKING:
-    from runtime.store.row import NewRun
+    from runtime.store.row import InboxRow, NewRun
 
 STEP_OUTCOMES: Final[frozenset[str]] = frozenset(
     {EventKind.STEP_COMPLETED, EventKind.STEP_FAILED, EventKind.STEP_CANCELLED}
@@ -61,6 +61,25 @@ def check_newest(new: NewRun, run_id: str | None, status: RunStatus | None) -> N
             run_id=run_id,
             status=str(status),
         )
+
+
+def check_question(row: InboxRow, *, is_open: bool, has_answer: bool) -> None:
+    """Refuse an answer that would decide nothing, because another one was faster or nobody asks any more: who sent it must
+    not believe that it was theirs.
+
+    Args:
+        row: the answer.
+        is_open: its run asks the question.
+        has_answer: an answer to it waits to be taken.
+
+    Raises:
+        QuestionNotFoundError: saying which.
+    """
+    question = f"question {row.fact.name!r} of {row.workflow_id!r}"
+    if not is_open:
+        raise QuestionNotFoundError(f"{question} is not open any more")
+    if has_answer:
+        raise QuestionNotFoundError(f"{question} has its answer already; a worker will take it")
 
 
 WORDS: Final[dict[str, str]] = {

@@ -15,6 +15,7 @@ from conformance.build import (
     question,
     reclaim,
 )
+from durable.errors import QuestionNotFoundError
 from durable.handle import RunStatus
 from durable.history import EventKind
 
@@ -69,3 +70,43 @@ async def test_questions_of_the_current_run_are_asked_by_workflow_id(store):
     again = await reclaim(store)
     await again.commit(STARTED, questions=[question(again.run, 2)])
     assert await store.questions("w") == [question(again.run, 2)]
+
+
+def answer(author, command=1, message_id=None):
+    return message("w", fact(EventKind.QUESTION_ANSWERED, command, name="key"), message_id, author.run.run_id)
+
+
+async def answers(store, author):
+    return [row for row in await store.read_inbox(author.run.run_id) if row.fact.kind == EventKind.QUESTION_ANSWERED]
+
+
+async def test_question_takes_one_answer_at_a_time(store):
+    """Who answered in vain must not believe that it was decided so."""
+    author = await begin(store)
+    await author.commit(STARTED, questions=[question(author.run, 1), question(author.run, 2)])
+    await store.send(answer(author))
+    with pytest.raises(QuestionNotFoundError, match="has its answer already"):
+        await store.send(answer(author))
+    await store.send(answer(author, 2))
+    rows = await answers(store, author)
+    assert [row.fact.command for row in rows] == [1, 2]
+    await author.commit(fact(EventKind.QUESTION_ANSWERED, 1), consumed=[rows[0].row_id])  # it wants another one as well
+    await store.send(answer(author))
+
+
+async def test_question_that_is_not_open_takes_no_answer(store):
+    author = await begin(store)
+    await author.commit(STARTED, questions=[question(author.run, 1)])
+    await author.commit(fact(), closed_questions=[1])
+    for command in (1, 2):
+        with pytest.raises(QuestionNotFoundError, match="not open any more"):
+            await store.send(answer(author, command))
+    assert await answers(store, author) == []
+
+
+async def test_answer_that_is_sent_again_is_acknowledged_again(store):
+    author = await begin(store)
+    await author.commit(STARTED, questions=[question(author.run, 1)])
+    for _ in range(2):
+        await store.send(answer(author, message_id="m"))
+    assert len(await answers(store, author)) == 1

@@ -36,6 +36,7 @@ from runtime.store.rule import (
     STORE_ACTOR,
     WAKERS,
     accepts,
+    check_question,
     is_kept_for_successor,
     wakes,
 )
@@ -239,6 +240,18 @@ class State:
         if self.is_repeated(run, row):
             return Receipt.REPEATED
         return Receipt.DELIVERED if accepts(run.row.status, run.row.rollback, row.fact.kind) else Receipt.CLOSED
+
+    def check_answer(self, run: KeptRun, row: InboxRow) -> None:
+        """Refuse an answer that would decide nothing."""
+        waiting = self.ids[run.row.workflow_id].inbox.values()
+        check_question(
+            row,
+            is_open=row.fact.command in run.questions,
+            has_answer=any(
+                (one.run_id, one.fact.kind, one.fact.command) == (row.run_id, row.fact.kind, row.fact.command)
+                for one in waiting
+            ),
+        )
 
     def post(self, row: InboxRow) -> Receipt:
         """Deliver a row if its target takes it, and wake the target."""

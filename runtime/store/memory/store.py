@@ -204,8 +204,11 @@ class MemoryStore(Reading):
     async def send(self, row: InboxRow, update: UpdateRow | None = None) -> RunRow:
         with self._transaction() as state:
             run = state.target(row)
-            _check_receipt(state.examine(row), row, run)
+            receipt = state.examine(row)
+            _check_receipt(receipt, row, run)
             assert run is not None
+            if receipt is Receipt.DELIVERED and row.fact.kind == EventKind.QUESTION_ANSWERED:
+                state.check_answer(run, row)
             is_known_update = update is not None and self._has_update(update)
             if not is_known_update and state.post(row) is Receipt.DELIVERED and update is not None:
                 self._write_update(update)

@@ -10,8 +10,18 @@ from enum import Enum, auto
 from typing import Final
 
 from durable.errors import RunClosedError, RunNotFoundError
+from durable.history import EventKind
 from runtime.store.row import InboxRow, RunRow, UpdateRow
-from runtime.store.rule import DELAY_BREAKERS, STEP_OUTCOMES, WORDS, accepts, blob_of, is_kept_for_successor, wakes
+from runtime.store.rule import (
+    DELAY_BREAKERS,
+    STEP_OUTCOMES,
+    WORDS,
+    accepts,
+    blob_of,
+    check_question,
+    is_kept_for_successor,
+    wakes,
+)
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.state import Run
 from runtime.store.sqlite.statement import load
@@ -123,6 +133,12 @@ def check_receipt(receipt: Receipt, message: InboxRow, run: Run | None) -> None:
         )
 
 
+def _check_answer(session: Session, run: Run, row: InboxRow) -> None:
+    asked = session.execute(_PART["has_question"], (run.key, row.fact.command))
+    waiting = session.execute_flushed(_INBOX["has_answer"], (run.workflow_id, run.run_id, row.fact.command))
+    check_question(row, is_open=asked.fetchone() is not None, has_answer=waiting.fetchone() is not None)
+
+
 def has_update(session: Session, update: UpdateRow) -> bool:
     """Whether an update with this id was accepted before."""
     known = session.execute(_PART["has_update"], (update.workflow_id, update.update_id))
@@ -142,6 +158,8 @@ def send(session: Session, row: InboxRow, update: UpdateRow | None) -> RunRow:
     receipt = examine(session, run, row)
     check_receipt(receipt, row, run)
     assert run is not None
+    if receipt is Receipt.DELIVERED and row.fact.kind == EventKind.QUESTION_ANSWERED:
+        _check_answer(session, run, row)
     if receipt is Receipt.DELIVERED and not (update is not None and has_update(session, update)):
         write(session, run, row)
         if update is not None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from durable import Context, Signal, workflow
-from durable.errors import RunNotFoundError
+from durable import ApprovalRejectedError, Context, Signal, workflow
+from durable.errors import QuestionNotFoundError, RunClosedError, RunNotFoundError
 from durable.handle import RunStatus
-from runtime import Client, Runtime
+from runtime import Client, Runtime, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -139,3 +139,36 @@ async def test_result_of_a_run_that_went_on_and_is_purged_meanwhile_is_no_failur
         monkeypatch.setattr(rt.store, "successor", purge_first)
         with pytest.raises(RunNotFoundError):
             await run.result(timeout=30)
+
+
+@workflow
+async def asks(ctx: Context) -> str:
+    try:
+        decision = await ctx.ask_approval("Pay?", key="pay")
+    except ApprovalRejectedError:
+        return "rejected"
+    return f"approved by {decision.by}"
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+async def test_of_two_who_decide_at_once_only_the_one_who_decided_is_told_so(url, monkeypatch, is_served):
+    async with Client(url) as alice, Client(url) as bob:
+        async with Runtime(url, workflows=[asks]) as rt:
+            run = await rt.start(asks.options(id="a"))
+            await run.until_waiting("approval", timeout=30)
+        read = bob.store.read_inbox
+
+        async def read_slowly(*args: Any) -> Any:
+            rows = await read(*args)
+            monkeypatch.undo()
+            await alice.get("a").approve(by="alice")
+            if is_served:
+                async with Worker(url, workflows=[asks]):
+                    await alice.get("a").result(timeout=30)
+            return rows
+
+        monkeypatch.setattr(bob.store, "read_inbox", read_slowly)
+        with pytest.raises(RunClosedError if is_served else QuestionNotFoundError):
+            await bob.get("a").reject(by="bob")
+        async with Worker(url, workflows=[asks]):
+            assert await alice.get("a").result(timeout=30) == "approved by user:alice"

@@ -25,6 +25,9 @@ INSERT OR IGNORE INTO durable_message_ids (workflow_id, message_id) VALUES (?, ?
 -- name: has_message
 SELECT 1 FROM durable_message_ids WHERE workflow_id = ? AND message_id = ?;
 
+-- name: has_answer
+SELECT 1 FROM durable_inbox WHERE workflow_id = ? AND run_id = ? AND command = ? AND kind = 'QuestionAnswered' LIMIT 1;
+
 -- name: remember_outcome
 INSERT OR IGNORE INTO durable_outcomes (run_key, command) VALUES (?, ?);
 

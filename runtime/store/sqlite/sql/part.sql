@@ -33,6 +33,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (run_key, command) DO UPDATE SET key = excluded.key, kind = excluded.kind, prompt = excluded.prompt,
     schema = excluded.schema, detail = excluded.detail, asked_at_us = excluded.asked_at_us, deadline_us = excluded.deadline_us;
 
+-- name: has_question
+SELECT 1 FROM durable_questions WHERE run_key = ? AND command = ?;
+
 -- name: close_question
 DELETE FROM durable_questions WHERE run_key = ? AND command = ?;
 
