@@ -70,16 +70,21 @@ class StepStore:
 
     async def _keep_heartbeat(self, execution: Execution) -> None:
         run_id, number = execution.held.row.run_id, execution.command.number or 0
-        kept: str | None = ""
         is_wanted = True
-        while is_wanted and execution.heartbeat is not kept:  # one write at a time, however fast they come
+        while True:  # one write at a time, however fast they come
             kept = execution.heartbeat
             try:
                 is_wanted = await self._store.heartbeat(run_id, number, kept, self._clock.now_us())
             except StoreUnavailableError as error:
                 log.warning("a heartbeat of step %s is lost: %s", execution.command.name, error.message)
+                execution.is_beating = False
                 break
-        execution.is_beating = False
+            execution.is_beating = (
+                False  # and then look: a thread that beat before leaves it to this, one that beats later does not
+            )
+            if not is_wanted or execution.heartbeat is kept:
+                break
+            execution.is_beating = True
         is_running = execution.held.executions.get(number) is execution  # else it ended, or went to another worker
         if not is_wanted and is_running and execution.runner is not None:
             execution.runner.cancel(execution)
