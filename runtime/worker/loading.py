@@ -114,6 +114,13 @@ class Loader:
                     held.replayer = replayer
                     engine.submit_stuck(held, error)
                     return
+                except asyncio.CancelledError:
+                    # Left to the garbage collector, its coroutines would go on outside the kernel.
+                    engine.cache.stubborn += replayer.evict()
+                    raise
+                if not held.is_ours:
+                    engine.cache.stubborn += replayer.evict()
+                    return
                 held.replayer = replayer
                 if replayer.recorder.seq != held.seq:  # another worker has moved the run on since it was ours
                     engine.lose(held)

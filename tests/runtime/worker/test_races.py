@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +14,8 @@ from durable import Context, step, workflow
 from durable.errors import StoreUnavailableError
 from runtime import Client, Runtime, Worker
 from runtime.store.sqlite import SqliteStore
+from runtime.worker import engine
+from runtime.worker.loading import Loader
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("cache_size", [1000, 0], ids=["kept", "evicted"])]
 
@@ -122,3 +126,46 @@ async def test_a_claim_that_comes_back_after_the_lease_lapsed_is_worth_nothing(u
                 may_end.set()
                 assert await run.result(timeout=30) == "done"
         assert calls == ["waits_first"]
+
+
+@step
+async def undone() -> None:
+    calls.append("undone")
+
+
+@workflow
+async def cleans_up(ctx: Context) -> str:
+    try:
+        return await ctx.step(waits_first)
+    finally:
+        await ctx.step(undone)
+
+
+@pytest.mark.parametrize("how", ["lost", "stopped"])
+async def test_a_run_that_is_given_up_while_it_is_replayed_is_evicted(url, cache_size, monkeypatch, how):
+    """Rule L7: its coroutines are closed by the kernel, not by the garbage collector in the middle of something else."""
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    replay, has_replayed = Loader.replay, asyncio.Event()
+
+    async def replay_and(self: Loader, *args: Any) -> None:
+        await replay(self, *args)
+        if how == "lost":
+            self._engine.lose_all()
+        has_replayed.set()
+        if how == "stopped":
+            await asyncio.Event().wait()
+
+    async with Client(url) as client:
+        async with Worker(url, cache_size=cache_size, workflows=[cleans_up], grace_seconds=0):
+            run = await client.start(cleans_up)
+            await begun.wait()
+        monkeypatch.setattr(Loader, "replay", replay_and)
+        monkeypatch.setattr(engine, "SETTLE_SECONDS", 0)
+        async with Worker(url, cache_size=cache_size, workflows=[cleans_up], grace_seconds=0):
+            await has_replayed.wait()
+        gc.collect()
+        assert unraisable == []
+        monkeypatch.setattr(Loader, "replay", replay)
+        async with Worker(url, cache_size=cache_size, workflows=[cleans_up]):
+            assert await run.result(timeout=30) == "done"
