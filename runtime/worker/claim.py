@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from durable.errors import StoreUnavailableError
 from runtime.clock import Alarm
@@ -14,6 +14,9 @@ from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:
     from runtime.worker.engine import Engine
+
+OWN_BATCH: Final = 100
+"""Runs of its own for which a worker that holds as many as it may asks at once."""
 
 
 class Claims:
@@ -29,6 +32,7 @@ class Claims:
         self._moved: set[str] | None = None
         self._others_wrote = False
         self._adopted: set[str] = set()
+        self._is_full = False
 
     def changed(self, change: Change) -> None:
         """The store's listener."""
@@ -97,6 +101,13 @@ class Claims:
     def parked(self, run_id: str) -> None:
         """A run was given back: it has ended, or any worker may take it."""
         self._adopted.discard(run_id)
+        self.has_room()
+
+    def has_room(self) -> None:
+        """A run is not held any more: another one may be."""
+        if self._is_full:
+            self._is_full = False
+            self.poll()
 
     async def _adopt(self, run_ids: Sequence[str]) -> None:
         engine = self._engine
@@ -114,26 +125,17 @@ class Claims:
 
     async def _look(self) -> None:
         engine = self._engine
-        recovers = engine.options.recover
-        workflows = list(engine.registry.workflows) if recovers else []
-        queues = engine.options.queues if recovers else ()
         try:
             while not self._is_stopped:
                 self._again = False
                 room = engine.options.max_runs - len(engine.held)
-                claimed: list[Claimed] = []
-                if room > 0 and engine.may_start():
-                    self._moved = set()
-                    claimed = await engine.store.claim(engine.worker_id, workflows, queues, room, engine.clock.now_us())
-                    moved, self._moved = self._moved, None
-                    for item in claimed:
-                        if item.run.run_id not in moved:
-                            self._admit(item)
-                    for item in claimed:
-                        if item.run.run_id in moved:
-                            await self._look_again(item)
+                self._is_full = room <= 0
+                workflows, queues = self._wanted()
+                may_start = engine.may_start()
+                claimed = await self._claim(workflows, queues, room) if may_start else []
                 if not self._again and not claimed:
-                    self.wake_by(await engine.store.next_ready_at(engine.worker_id, workflows, queues))
+                    if may_start:  # else there is another look when the worker has joined again
+                        self.wake_by(await engine.store.next_ready_at(engine.worker_id, workflows, queues))
                     break
         except StoreUnavailableError as error:
             engine.outage.tell(error)
@@ -143,6 +145,30 @@ class Claims:
             self._task = None
             if self._again:
                 self.poll()
+
+    def _wanted(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Workflows and queues whose runs are taken now, beside those that are this worker's already.
+
+        A worker without room takes no others. But what comes for its own must reach them: that may be what makes room.
+        """
+        engine = self._engine
+        if self._is_full or not engine.options.recover:
+            return (), ()
+        return list(engine.registry.workflows), engine.options.queues
+
+    async def _claim(self, workflows: Sequence[str], queues: Sequence[str], room: int) -> list[Claimed]:
+        engine = self._engine
+        limit = OWN_BATCH if self._is_full else room
+        self._moved = set()
+        claimed = await engine.store.claim(engine.worker_id, workflows, queues, limit, engine.clock.now_us())
+        moved, self._moved = self._moved, None
+        for item in claimed:
+            if item.run.run_id not in moved:
+                self._admit(item)
+        for item in claimed:
+            if item.run.run_id in moved:
+                await self._look_again(item)
+        return claimed
 
     async def unstick(self) -> int:
         """Take runs that are stuck on other code than this worker's, each once (rule L9); to be called now and then.

@@ -414,6 +414,7 @@ class Engine:
         if held.replayer is not None:
             self.cache.stubborn += held.replayer.evict()
             held.replayer = None
+        self.claims.has_room()
         self._check_settled()
 
     # -- the runner's host --------------------------------------------------------------------------------

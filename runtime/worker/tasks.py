@@ -106,7 +106,8 @@ class TaskServer:
                 self._again = False
                 room = min(BATCH, engine.options.steps.concurrent - len(self._tasks))
                 tasks: list[TaskRow] = []
-                if room > 0 and engine.may_start() and not self._claimed:
+                may_take = room > 0 and engine.may_start()
+                if may_take and not self._claimed:
                     owner = engine.worker_id
                     tasks = await engine.store.claim_tasks(owner, queues, steps, room, engine.clock.now_us())
                     if owner == engine.worker_id:  # else they are lost with the lease that they were claimed under
@@ -116,7 +117,8 @@ class TaskServer:
                 if self._tasks:
                     await self._cancel_unwanted()
                 if not tasks and not self._again:
-                    self._sleep_until(await engine.store.next_task_at(queues, steps))
+                    # Where there is no room, there is another look when a task was given up.
+                    self._sleep_until(await engine.store.next_task_at(queues, steps) if may_take else None)
                     return
         except StoreUnavailableError as error:
             engine.outage.tell(error)
@@ -254,6 +256,7 @@ class TaskServer:
         else:
             self._give_up(execution)
             self._runner.drop(execution)
+            self.poll()
 
     async def _deliver(self, task: TaskRow, row: InboxRow) -> None:
         if not await self._until_told(lambda: self._engine.store.finish_task(task, row)):
