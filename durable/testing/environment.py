@@ -235,6 +235,7 @@ class WorkflowEnvironment:
         if isinstance(what, WorkflowCall):
             return await self.start(what.definition, *what.args, **what.kwargs)
         _check_loop()
+        self._waiting.note_task()
         if not isinstance(what, WorkflowDefinition):
             raise DefinitionError(
                 f"expected a workflow or a bound call, got {what!r}; decorate the function with @workflow"

@@ -28,6 +28,7 @@ from durable.errors import DeterminismError, RunStuckError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor
+from durable.kernel import guard
 from durable.kernel.activation import Activation
 from durable.kernel.beginning import begin
 from durable.kernel.replayer import Replayer
@@ -195,8 +196,10 @@ class Fulfiller:
         for run in dirty:
             run.is_dirty = False
         for run in dirty:
-            if run.inbox or run.replayer is None or run.replayer.next_wake_us() is not None:
+            try:
                 self._turn(run)
+            except BaseException as error:  # noqa: BLE001 - a fault of the harness: whoever waits must hear of it
+                self.give_up(error)
         self.notify()
 
     def replayer(self, run: SimulatedRun) -> Replayer:
@@ -225,6 +228,7 @@ class Fulfiller:
             if not run.inbox:
                 return
         facts, before = run.inbox, run.status
+        guard.profile_everything(on=True)
         try:
             replayer = self.replayer(run)
             activation = replayer.activate([self._begun(run, fact) for fact in facts], self.clock.now_us(), ACTOR)
@@ -232,6 +236,8 @@ class Fulfiller:
             run.stuck, run.status = error, RunStatus.STUCK
             run.forget()
             return
+        finally:
+            guard.profile_everything(on=False)
         if self.crashes_at(CrashPoint.BEFORE_COMMIT, run):
             return
         run.inbox = []
@@ -279,7 +285,7 @@ class Fulfiller:
         if run.alarm is not None:
             run.alarm.cancel()
         run.alarm = None if wake_us is None else self.clock.call_at(wake_us, lambda: self._ring(run))
-        if not run.steps and not is_over:
+        if not run.steps and not run.status.is_closed:
             run.status = RunStatus.WAITING
         if replayer.loop.tainted or (self.replays_every_turn and not is_over):
             replayer.evict()

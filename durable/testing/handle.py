@@ -20,7 +20,7 @@ from durable.errors import (
     RunStuckError,
     UpdateFailedError,
 )
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, write_detail
 from durable.kernel.describe import waiting_for
 from durable.kernel.people import APPROVAL
@@ -61,6 +61,10 @@ class SimulatedHandle(Generic[R]):
     async def status(self) -> RunStatus:
         """Where it stands."""
         return self._run.status
+
+    async def rollback_status(self) -> RollbackStatus:
+        """Where its rollback stands."""
+        return self._run.newest.rollback
 
     async def history(self) -> list[Event]:
         """Its events, in order."""

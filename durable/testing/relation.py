@@ -27,7 +27,7 @@ from durable.kernel.correspondence import (
 )
 from durable.kernel.replayer import Replayer
 from durable.testing.simulated import SimulatedRun
-from durable.testing.stub import StepCall, Stub
+from durable.testing.stub import StepCall, Stub, bound_arguments
 
 if TYPE_CHECKING:
     from durable.testing.clock import VirtualAlarm
@@ -127,7 +127,9 @@ class Relations:
         assert command.number is not None
         key, actor = (run.run_id, command.number), author(command.workflow_id)
         args, kwargs = definition.arguments.decode(host.envelope.open(command.payload or "{}"))
-        host.record_call(StepCall(definition.name, args, kwargs, 1, host.clock.now(), run.workflow_id))
+        arguments = bound_arguments(definition.fn, (None, *args), kwargs)
+        arguments.pop(next(iter(arguments)))  # the context
+        host.record_call(StepCall(definition.name, arguments, 1, host.clock.now(), run.workflow_id))
 
         def complete(value: Any) -> None:
             payload = host.envelope.seal(definition.result.encode(value), secret=definition.result.has_secrets)

@@ -24,7 +24,7 @@ from durable.retry import RetryPolicy
 from durable.testing.clock import VirtualAlarm
 from durable.testing.crash import CrashPoint
 from durable.testing.simulated import SimulatedRun
-from durable.testing.stub import StepCall, Stub
+from durable.testing.stub import StepCall, Stub, bound_arguments
 
 if TYPE_CHECKING:
     from durable.testing.fulfiller import Fulfiller
@@ -260,8 +260,8 @@ class Steps:
 
     def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
         return StepCall(
-            execution.name, args, kwargs, execution.attempt, self._clock.now(), execution.run.workflow_id,
-            execution.command.idempotency_key,
+            execution.name, bound_arguments(execution.command.definition.fn, args, kwargs), execution.attempt,
+            self._clock.now(), execution.run.workflow_id, execution.command.idempotency_key,
         )  # fmt: skip
 
     def _set_limits(self, execution: Execution) -> bool:

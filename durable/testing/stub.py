@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ class StepCall:
 
     Attributes:
         name: of the step or workflow.
-        args, kwargs: as they came out of their record.
+        arguments: by name of the parameter, as they came out of their record; those that were left out are left out.
         attempt: 1 for the first.
         at: when it began, virtual time.
         workflow_id: of the run that called.
@@ -32,12 +33,16 @@ class StepCall:
     """
 
     name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    arguments: dict[str, Any]
     attempt: int
     at: datetime
     workflow_id: str
     idempotency_key: str = ""
+
+
+def bound_arguments(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by the names of a function's parameters."""
+    return dict(inspect.signature(fn).bind(*args, **kwargs).arguments)
 
 
 def definition_name(what: Stubbable) -> str:

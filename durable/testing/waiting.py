@@ -42,7 +42,7 @@ class Waiting:
             AssertionError, DurableError: the test cannot go on; the harness or the run says why.
         """
         __tracebackhide__ = True
-        self._note_task()
+        self.note_task()
         while True:
             found = look()
             if found is not None:
@@ -59,7 +59,7 @@ class Waiting:
 
     async def until_idle(self) -> None:
         """Wait until nothing can happen without time or the test."""
-        self._note_task()
+        self.note_task()
         while not self._host.is_idle or await self._others_act():
             self.check()
             if not self._host.is_idle:
@@ -68,7 +68,7 @@ class Waiting:
 
     async def advance_to(self, at_us: int) -> None:
         """Move time to an instant; what is due on the way happens in order. Real steps that run then are not waited for."""
-        self._note_task()
+        self.note_task()
         clock = self._host.clock
         await self._settle()
         while (next_us := clock.next_us()) is not None and next_us <= at_us:
@@ -106,7 +106,8 @@ class Waiting:
                 return True
         return False
 
-    def _note_task(self) -> None:
+    def note_task(self) -> None:
+        """Remember the task that asks: with several, none of them skips time before the others had their turn."""
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
@@ -118,4 +119,4 @@ class Waiting:
         if next_us is None:
             return ""
         seconds = (next_us - self._host.clock.now_us()) / 1_000_000
-        return f"\ntime is frozen; the next thing happens after: await env.advance({seconds:g})"
+        return f"\ntime is frozen; the next thing happens after: await env.advance({seconds!r})"

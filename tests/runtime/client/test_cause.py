@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from durable.cause import rebuild_cause, summarize_cause
+from durable.cause import rebuild_cause, rebuild_reply, summarize_cause
 from durable.codec import record_exception
 from durable.errors import QueryFailedError, StepError, UpdateFailedError
-from runtime.client.reply import rebuild_reply
 
 
 @pytest.fixture
@@ -26,8 +25,7 @@ def sold_out(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("wrap", [QueryFailedError, UpdateFailedError])
 def test_failed_message_is_told_without_the_class_that_was_raised(sold_out: str, wrap: type[Exception]) -> None:
-    client: Any = SimpleNamespace(modules=())
-    error = rebuild_reply(client, sold_out, wrap, "message 'x'")  # type: ignore[arg-type]
+    error = rebuild_reply((), sold_out, wrap, "message 'x'")  # type: ignore[arg-type]
     assert type(error) is wrap
     assert "message 'x' failed: shop_of_the_worker.SoldOut: no more" in str(error)
     assert isinstance(error.__cause__, StepError)
