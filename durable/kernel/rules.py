@@ -98,9 +98,9 @@ class _Family:
         """Rules that the loop enforces."""
         return self._rules(Sight.LOOP, module, names)
 
-    def linted(self, module: str, names: str) -> Iterator[Rule]:
+    def linted(self, module: str, names: str, harmless_from: int = 0) -> Iterator[Rule]:
         """Rules that only the linter knows."""
-        return self._rules(Sight.LINTER, module, names)
+        return self._rules(Sight.LINTER, module, names, harmless_from=harmless_from)
 
     def _rules(self, sight: Sight, module: str, names: str, event: str = "", harmless_from: int = 0) -> Iterator[Rule]:
         for entry in names.split():
@@ -132,6 +132,7 @@ def _randomness() -> Iterator[Rule]:
     yield from shared.linted("numpy.random", "*")
     unseeded = _Family(Category.RANDOMNESS, "without a seed it differs on replay", "use ctx.random")
     yield from unseeded.called("random", "Random", harmless_from=1)
+    yield from unseeded.linted("numpy.random", "default_rng RandomState SeedSequence PCG64 Generator", harmless_from=1)
     system = _Family(Category.RANDOMNESS, _DIFFERS, "use ctx.random")
     yield from system.called("os", "urandom getrandom")
     unique = _Family(Category.RANDOMNESS, _DIFFERS, "use ctx.uuid4()")

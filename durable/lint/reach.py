@@ -1,0 +1,283 @@
+"""Which code is workflow code: workflow functions, and whatever they reach.
+
+From each workflow the names and attributes that its code mentions are followed to functions and classes of the
+program, in any of its modules, and so on: what is called, what is passed on as a callback, handlers, properties,
+context managers, constructors, wrappers of decorators. What is handed to a step is not workflow code.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from durable.lint.inference import Inference
+from durable.lint.module import Class, Function
+from durable.lint.region import Region, Route, Spot, region_of
+from durable.lint.scope import FUNCTIONS, How, Scope
+from durable.lint.value import Kind, Value, Values
+from durable.lint.walk import expressions
+
+_CONSTRUCTORS: Final = ("__init__", "__new__", "__post_init__", "model_post_init")
+_VALIDATORS: Final = frozenset(
+    f"pydantic.{name}" for name in ("field_validator", "model_validator", "validator", "root_validator")
+)
+_PROTOCOLS: Final[dict[type[ast.AST], tuple[str, ...]]] = {
+    ast.With: ("__enter__", "__exit__"),
+    ast.AsyncWith: ("__aenter__", "__aexit__"),
+    ast.For: ("__iter__", "__next__"),
+    ast.AsyncFor: ("__aiter__", "__anext__"),
+    ast.comprehension: ("__iter__", "__next__", "__aiter__", "__anext__"),
+    ast.Await: ("__await__",),
+    ast.Call: ("__call__",),
+}
+"""Methods that syntax calls, of the object that it is applied to."""
+
+
+class Reach:
+    """The workflow code of a program.
+
+    Attributes:
+        workflows: the workflow functions that were found under check.
+    """
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+        self._regions: dict[object, Region] = {}
+        self._routes: dict[Function, Route] = {}
+        self._waiting: deque[Function] = deque()
+        self._built: set[Class] = set()
+        self.workflows: list[Function] = []
+        takers = []
+        for function, name in self._roots():
+            if name:
+                self._add(function, Route(name, (name,)))
+            else:
+                takers.append(function)
+        self._go_on()
+        for function in takers:  # a workflow that calls them says more
+            self._add(function, Route("", (function.qualname,)))
+            self._go_on()
+
+    def regions(self) -> list[Region]:
+        """All of it, each function once."""
+        return list(self._regions.values())
+
+    # -- where it begins ----------------------------------------------------------------------------------
+
+    def _roots(self) -> Iterator[tuple[Function, str]]:
+        for module in self._inference.project.under_check():
+            if self._inference.project.concerns_workflows(module):
+                for statement, scope in module.statements():
+                    yield from self._declared_by(statement, scope)
+
+    def _declared_by(self, statement: ast.stmt, scope: Scope) -> Iterator[tuple[Function, str]]:
+        inference = self._inference
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            function = scope.module.function(statement, scope)
+            kind = inference.function(function).kind
+            if kind is Kind.WORKFLOW:
+                self.workflows.append(function)
+                yield function, function.name
+            elif kind is Kind.FUNCTION and _takes_context(function, inference):
+                yield function, ""
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Return, ast.Expr)) and statement.value is not None:
+            for node, home in expressions(statement.value, scope):
+                if isinstance(node, ast.Call) and node.args:
+                    yield from self._wrapped_by(node, home)
+
+    def _wrapped_by(self, call: ast.Call, scope: Scope) -> Iterator[tuple[Function, str]]:
+        """``deploy = workflow(plain)`` and ``workflow(name="deploy")(plain)``."""
+        makers = self._inference.infer(call.func, scope)
+        if not any(
+            value.name == "durable.workflow" and value.kind in (Kind.EXTERNAL, Kind.DECORATOR) for value in makers
+        ):
+            return
+        for value in self._inference.infer(call.args[0], scope):
+            if value.kind is Kind.FUNCTION:
+                function: Function = value.target
+                first = function.first_parameter
+                if first:
+                    self._inference.bind(function, first, frozenset({Value(Kind.CONTEXT)}))
+                self.workflows.append(function)
+                yield function, function.name
+
+    # -- where it leads -----------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        while self._waiting:
+            self._look_into(self._waiting.popleft())
+
+    def _add(self, function: Function, route: Route) -> None:
+        if function in self._routes:
+            return
+        self._routes[function] = route
+        if self._inference.function(function).kind is Kind.WORKFLOW and function.first_parameter:
+            self._inference.bind(function, function.first_parameter, frozenset({Value(Kind.CONTEXT)}))
+        self._waiting.append(function)
+
+    def _look_into(self, function: Function) -> None:
+        route = self._routes[function]
+        region = self._regions[function] = region_of(function, route, self._inference)
+        for wrapper in self._wrappers(function):
+            self._add(wrapper, route.to(wrapper.qualname))
+        self._follow(region)
+
+    def _follow(self, region: Region) -> None:
+        for spot in region.spots:
+            if spot.is_unguarded or spot.node in region.handed:
+                continue
+            node = spot.node
+            if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
+                self._mention(node, spot, region)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                self._define(node, spot, region)
+            if isinstance(node, ast.Call):
+                self._pass(node, spot)
+            self._apply(spot, region)
+
+    def _mention(self, node: ast.Name | ast.Attribute, spot: Spot, region: Region) -> None:
+        for value in self._inference.infer(node, spot.scope):
+            if value.kind is Kind.FUNCTION and not _is_within(value.target):
+                self._step_to(value.target, region.route)
+            elif value.kind is Kind.CLASS:
+                self._construct(value.target, region.route)
+        if isinstance(node, ast.Attribute):
+            for base in self._inference.infer(node.value, spot.scope):
+                if base.kind is Kind.OBJECT:
+                    for function in self._inference.members.methods(base.target, node.attr):
+                        if self._inference.is_property(function):
+                            self._step_to(function, region.route)
+
+    def _define(self, node: ast.FunctionDef | ast.AsyncFunctionDef, spot: Spot, region: Region) -> None:
+        """A function within: it is workflow code unless it is a step, or only ever handed to one."""
+        function = spot.scope.module.function(node, spot.scope)
+        if self._inference.function(function).kind is not Kind.FUNCTION:
+            return
+        mentions = [
+            other.node
+            for other in region.spots
+            if isinstance(other.node, ast.Name) and other.node.id == node.name and isinstance(other.node.ctx, ast.Load)
+        ]
+        if not mentions or node.decorator_list or any(mention not in region.handed for mention in mentions):
+            self._step_to(function, region.route)
+
+    def _step_to(self, function: Function, route: Route) -> None:
+        self._add(function, route.to(function.qualname))
+
+    def _apply(self, spot: Spot, region: Region) -> None:
+        """Methods that are called by syntax."""
+        names = _PROTOCOLS.get(type(spot.node))
+        for node in _applied_to(spot.node) if names is not None else ():
+            for value in self._inference.infer(node, spot.scope):
+                if value.kind is Kind.OBJECT:
+                    for name in names or ():
+                        for function in self._inference.members.methods(value.target, name):
+                            self._step_to(function, region.route)
+
+    def _construct(self, owner: Class, route: Route) -> None:
+        """What making an object runs: constructors, validators, factories of defaults."""
+        if owner in self._built:
+            return
+        self._built.add(owner)
+        for name in _CONSTRUCTORS:
+            for function in self._inference.members.methods(owner, name):
+                self._step_to(function, route)
+        for ancestor in self._inference.members.ancestry(owner):
+            if not isinstance(ancestor, Class):
+                continue
+            for method in ancestor.methods():
+                if self._inference.decorations(method) & _VALIDATORS:
+                    self._step_to(method, route)
+            factories = _factories(ancestor)
+            if factories:
+                region = Region(None, factories, route.to(ancestor.name), self._inference)
+                self._regions[ancestor] = region
+                self._follow(region)
+
+    def _wrappers(self, function: Function) -> Iterator[Function]:
+        """The functions that decorators of the program put around a function."""
+        for decorator in function.decorators:
+            is_factory = isinstance(decorator, ast.Call)
+            plain = decorator.func if isinstance(decorator, ast.Call) else decorator
+            for value in self._inference.infer(plain, function.around):
+                if value.kind is Kind.FUNCTION:
+                    for inner in _defined_in(value.target):
+                        yield from _defined_in(inner) if is_factory else (inner,)
+
+    def _pass(self, call: ast.Call, spot: Spot) -> None:
+        """Note what is passed to functions of the program; what was read before they knew is read again."""
+        for value in self._inference.infer(call.func, spot.scope):
+            if value.kind is Kind.CLASS:
+                functions = [(f, True) for f in self._inference.members.methods(value.target, "__init__")]
+            elif value.kind is Kind.FUNCTION:
+                functions = [(value.target, value.name == "bound")]
+            else:
+                continue
+            for function, is_bound in functions:
+                self._pass_to(function, call, spot.scope, is_bound=is_bound)
+
+    def _pass_to(self, function: Function, call: ast.Call, scope: Scope, *, is_bound: bool) -> None:
+        names = function.parameters[is_bound:]
+        pairs: list[tuple[str, ast.expr]] = []
+        for name, argument in zip(names, call.args, strict=False):
+            if isinstance(argument, ast.Starred):
+                break
+            pairs.append((name, argument))
+        pairs.extend((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
+        for name, argument in pairs:
+            values = _worth_passing(self._inference.infer(argument, scope))
+            if values and self._inference.bind(function, name, values) and function in self._regions:
+                self._waiting.append(function)
+
+
+def _is_within(function: Function) -> bool:
+    """Whether a function is a lambda that is read with the function around it."""
+    return isinstance(function.node, ast.Lambda) and function.around.function() is not None
+
+
+def _worth_passing(values: Values) -> Values:
+    return frozenset(value for value in values if value.kind is not Kind.EXTERNAL)
+
+
+def _takes_context(function: Function, inference: Inference) -> bool:
+    arguments = function.node.args
+    for parameter in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        if parameter.annotation is not None:
+            values = inference.annotations.values((parameter.annotation, function.around))
+            if any(value.kind is Kind.CONTEXT for value in values):
+                return True
+    return False
+
+
+def _applied_to(node: ast.AST) -> Iterator[ast.expr]:
+    match node:
+        case ast.With() | ast.AsyncWith():
+            yield from (item.context_expr for item in node.items)
+        case ast.For() | ast.AsyncFor() | ast.comprehension():
+            yield node.iter
+        case ast.Await():
+            yield node.value
+        case ast.Call():
+            yield node.func
+        case _:
+            return
+
+
+def _defined_in(function: Function) -> Iterator[Function]:
+    for bindings in function.scope.bindings.values():
+        for binding in bindings:
+            if binding.how is How.FUNCTION and isinstance(binding.node, FUNCTIONS):
+                yield function.module.function(binding.node, function.scope)
+
+
+def _factories(owner: Class) -> list[tuple[ast.AST, Scope]]:
+    """``default_factory=`` of the fields in a class body."""
+    return [
+        (keyword, owner.scope)
+        for statement in owner.node.body
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and isinstance(statement.value, ast.Call)
+        for keyword in statement.value.keywords
+        if keyword.arg in ("default_factory", "factory")
+    ]
