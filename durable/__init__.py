@@ -8,6 +8,7 @@ Where things are:
     codec             values to JSON and back; compression, encryption, ``Secret``
     history, commands what is recorded, what is asked for
     kernel            the deterministic machine: history in, commands out
+    lint              finds nondeterminism in the source of workflows
     runtime           (the other package) stores, workers, clients, the ``durable`` command
 """
 

@@ -41,6 +41,8 @@ SETTINGS: Final[dict[str, Setting]] = {
     "max_concurrent_steps": Setting("max_concurrent_steps", int, "DURABLE_MAX_CONCURRENT_STEPS", "steps at once"),
     "grace": Setting("grace", str, "DURABLE_GRACE", "how long steps may finish when the process ends"),
     "log_level": Setting("log_level", str, "DURABLE_LOG_LEVEL", "lowest level that is shown"),
+    "check_select": Setting("select", list, "DURABLE_CHECK_SELECT", "codes that `durable check` looks for"),
+    "check_ignore": Setting("ignore", list, "DURABLE_CHECK_IGNORE", "codes that `durable check` leaves out"),
     "log_format": Setting("log_format", str, "DURABLE_LOG_FORMAT", "human, json or auto"),
 }
 """By key. Lists in variables are separated by spaces."""

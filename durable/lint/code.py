@@ -39,7 +39,7 @@ PRELUDE: Final = "from durable import Context, step, workflow\n"
 
 def _body(code: str, *lines: str) -> str:
     """A workflow, with what is before it."""
-    head = f"{code}\n\n" if code else ""
+    head = f"{code.rstrip()}\n\n\n" if code else ""
     return f"{head}@workflow\nasync def deploy(ctx: Context) -> None:\n" + "".join(f"    {line}\n" for line in lines)
 
 
@@ -75,7 +75,7 @@ _CALLS: Final = (
         "a thread is started",
         "What a thread does, and when, is not recorded.",
         "use a task group, or do it in a step",
-        _body("import asyncio\n\ndef count() -> int: ...\n", "await asyncio.to_thread(count)"),
+        _body("import asyncio\n\n\ndef count() -> int: ...\n", "await asyncio.to_thread(count)"),
         _body("def count() -> int: ...\n", "await ctx.step(count)"),
     ),
     Code(
@@ -85,7 +85,8 @@ _CALLS: Final = (
         "do it in a step",
         _body("import subprocess", 'subprocess.run(["make"])'),
         _body(
-            'import subprocess\n\n@step\ndef build() -> None:\n    subprocess.run(["make"])\n', "await ctx.step(build)"
+            'import subprocess\n\n\n@step\ndef build() -> None:\n    subprocess.run(["make"])\n',
+            "await ctx.step(build)",
         ),
     ),
     Code(
@@ -95,7 +96,7 @@ _CALLS: Final = (
         "do it in a step",
         _body("from pathlib import Path", 'notes = Path("notes.txt").read_text()'),
         _body(
-            'from pathlib import Path\n\n@step\ndef read_notes() -> str:\n    return Path("notes.txt").read_text()\n',
+            'from pathlib import Path\n\n\n@step\ndef read_notes() -> str:\n    return Path("notes.txt").read_text()\n',
             "notes = await ctx.step(read_notes)",
         ),
     ),
@@ -106,7 +107,7 @@ _CALLS: Final = (
         "do it in a step",
         _body("import httpx", 'page = httpx.get("https://example.org")'),
         _body(
-            "import httpx\n\n@step\ndef fetch(url: str) -> str:\n    return httpx.get(url).text\n",
+            "import httpx\n\n\n@step\ndef fetch(url: str) -> str:\n    return httpx.get(url).text\n",
             'page = await ctx.step(fetch, "https://example.org")',
         ),
     ),
@@ -133,6 +134,18 @@ _CALLS: Final = (
         "pass it in as an argument, or read it in a step",
         _body("import os", 'region = os.environ["REGION"]'),
         "@workflow\nasync def deploy(ctx: Context, region: str) -> None: ...\n",
+    ),
+    Code(
+        "DURL111",
+        "a method of the event loop that reaches outside",
+        "A workflow's loop has no threads, sockets, processes and signals; at run time it is refused.",
+        "do it in a step",
+        _body(
+            "import asyncio\n\n\ndef count() -> int: ...\n",
+            "loop = asyncio.get_running_loop()",
+            "await loop.run_in_executor(None, count)",
+        ),
+        _body("def count() -> int: ...\n", "await ctx.step(count)"),
     ),
 )
 
@@ -197,11 +210,11 @@ _STATE: Final = (
         "On replay it holds something else.",
         "pass it in as an argument, or read it in a step",
         _body(
-            "prices: dict[str, int] = {}\n\n@step\ndef load() -> None:\n    prices['anvil'] = 120\n",
+            'prices: dict[str, int] = {}\n\n\n@step\ndef load() -> None:\n    prices["anvil"] = 120\n',
             'price = prices["anvil"]',
         ),
         _body(
-            "@step\ndef load() -> dict[str, int]:\n    return {'anvil': 120}\n",
+            '@step\ndef load() -> dict[str, int]:\n    return {"anvil": 120}\n',
             'price = (await ctx.step(load))["anvil"]',
         ),
     ),

@@ -6,15 +6,18 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
+from durable.kernel.refusal import refused_methods
 from durable.kernel.rules import Category, Rule, find_rule
 from durable.lint.code import BY_CATEGORY
 from durable.lint.inference import Inference
 from durable.lint.problem import Problem
 from durable.lint.region import Region, Spot
+from durable.lint.result import LOOP
 from durable.lint.scope import How, Scope
 from durable.lint.variable import global_bindings
 from durable.lint.walk import expressions
 
+_REFUSED: Final = {f"{LOOP}.{name}": grounds for name, grounds in refused_methods().items()}
 _IDENTITY: Final = frozenset({"id", "hash"})
 _ASKING: Final = frozenset(
     {
@@ -54,6 +57,13 @@ def _calls(node: ast.Call, spot: Spot, region: Region, inference: Inference) -> 
         rule = rule_of(name)
         if rule is not None and not is_harmless(rule, node):
             yield problem(rule, name, node)
+            return
+        grounds = _REFUSED.get(name)
+        if grounds is not None:
+            method = name.rpartition(".")[2]
+            yield Problem(
+                "DURL111", node, f"loop.{method}() {grounds.reason}{{where}}: the loop refuses it", grounds.remedy
+            )
             return
     if called & _ASKING or inference.operation(node.func, spot.scope):
         return

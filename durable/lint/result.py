@@ -20,6 +20,8 @@ _SET_METHODS: Final = frozenset(
     f"builtins.set.{name}" for name in ("union", "intersection", "difference", "symmetric_difference", "copy")
 )
 _LOWERCASE_CLASSES: Final = frozenset({"datetime.datetime", "datetime.date", "socket.socket"})
+_LOOPS: Final = frozenset({"asyncio.get_running_loop", "asyncio.get_event_loop", "asyncio.new_event_loop"})
+LOOP: Final = "asyncio.AbstractEventLoop"
 _TRANSPARENT: Final = frozenset(
     {"functools.partial", "copy.copy", "copy.deepcopy", "functools.lru_cache", "functools.cache", "contextlib.closing"}
 )
@@ -70,6 +72,8 @@ class Results:
             return self._module(str(first.value), scope)
         if name in _TRANSPARENT and first is not None:
             return infer(first, scope)
+        if name in _LOOPS:
+            return frozenset({instance(LOOP)})
         if name in RETURNS_SELF:
             return frozenset({instance("pathlib.Path")})
         if name.rpartition(".")[2][:1].isupper() or name in _LOWERCASE_CLASSES:

@@ -179,14 +179,26 @@ class Changes:
         return bool(uses) and not any(uses)
 
     def _uses(self, module: Module) -> dict[str, bool]:
-        """The names that a module mentions, each with whether a function does."""
+        """The names that a module mentions, each with whether a function or main program does."""
         known = self._used.get(module)
         if known is None:
             known = self._used[module] = {}
+            program = _main_program(module)
             for statement, scope in module.statements():
-                is_inside = scope.function() is not None
+                is_inside = scope.function() is not None or statement in program
                 for node, _ in expressions(statement, scope):
                     if isinstance(node, (ast.Name, ast.Attribute)):
                         name = node.id if isinstance(node, ast.Name) else node.attr
                         known[name] = known.get(name, False) or is_inside
         return known
+
+
+def _main_program(module: Module) -> set[ast.AST]:
+    """What is under ``if __name__ == "__main__"``: it is no import."""
+    return {
+        node
+        for statement in module.source.tree.body
+        if isinstance(statement, ast.If)
+        and any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(statement.test))
+        for node in ast.walk(statement)
+    }

@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 
 
 RUNNING: Final = "Running workflows"
+PROVING: Final = "Proving workflows"
 LOOKING: Final = "Looking"
 TALKING: Final = "Talking to runs"
 STEERING: Final = "Steering runs"
@@ -45,6 +46,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "worker": Entry("worker", "worker", RUNNING),
     "start": Entry("start", "start", RUNNING),
     "init": Entry("project", "init", RUNNING),
+    "check": Entry("check", "check", PROVING),
     "list": Entry("look", "list_runs", LOOKING),
     "show": Entry("look", "show", LOOKING),
     "status": Entry("look", "show", LOOKING),

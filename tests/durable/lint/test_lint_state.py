@@ -93,6 +93,16 @@ WRONG = {
         if "fast" in flags:  # !DURL401
             pass
     """,
+    "read, and filled by the main program": """
+        prices = {}
+        def load():
+            prices["a"] = 1
+        @workflow
+        async def price(ctx):
+            return prices["a"]  # !DURL401
+        if __name__ == "__main__":
+            load()
+    """,
     "identifier made at import": """
         import uuid
         SESSION = uuid.uuid4()

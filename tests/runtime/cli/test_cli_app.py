@@ -20,12 +20,16 @@ def flags_of(command: str) -> set[str]:
     return {flag for parameter in group.commands[command].params for flag in parameter.opts}  # type: ignore[attr-defined]
 
 
+WITHOUT_A_STORE = {"check"}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_store_and_json(cli: Cli, command: str) -> None:
     ran = cli(command, "--help")
     assert ran.code == 0
     assert f"Usage: durable {command}" in ran.out
-    assert {"--store", "--json"} <= flags_of(command)
+    assert "--json" in flags_of(command)
+    assert ("--store" in flags_of(command)) is (command not in WITHOUT_A_STORE)
 
 
 def test_help_lists_every_command_and_the_exit_codes(cli: Cli) -> None:
@@ -88,6 +92,8 @@ def test_fault_of_ours_is_told_as_one(cli: Cli, monkeypatch: pytest.MonkeyPatch)
         (["run", "--help"], {"durable", "rich", "runtime.runtime"}),
         (["version"], {"rich", "runtime.runtime"}),
         (["list"], {"rich", "runtime.worker.engine", "runtime.bench"}),
+        (["list"], {"durable.lint"}),
+        (["check", "."], {"rich", "sqlite3", "runtime.runtime", "runtime.client", "runtime.cli.session"}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
