@@ -23,6 +23,9 @@ from durable.lint.value import NOTHING, SET, Kind, Value, Values, external
 
 _BUILTINS: Final = frozenset(dir(builtins))
 _DEEPEST: Final = 40
+_NONE: Final = 1_000_000
+_ENTANGLED: Final = 200
+"""So many expressions that mean each other are taken as they were first understood, lest each question begin anew."""
 
 
 class Inference:
@@ -41,23 +44,41 @@ class Inference:
         self.members = Members(self)
         self.results = Results(self)
         self._known: dict[ast.AST, Values] = {}
-        self._open: set[ast.AST] = set()
+        self._tentative: dict[ast.AST, Values] = {}
+        self._open: dict[ast.AST, int] = {}
+        self._lowest = _NONE
+        self._members: set[tuple[Module, str]] = set()
+        self._read: set[tuple[Function, str]] = set()
         self._values: dict[Function, Value] = {}
 
     def infer(self, node: ast.expr, scope: Scope) -> Values:
-        """What an expression may be, as it is read in a scope."""
+        """What an expression may be, as it is read in a scope.
+
+        Expressions may mean each other in a circle. Within one question each is looked into once; an answer that lacks what
+        an expression further out is still to give is kept only until the question is answered.
+        """
         known = self._known.get(node)
+        if known is None:
+            known = self._tentative.get(node)
         if known is not None:
             return known
         if node in self._open or len(self._open) > _DEEPEST:
+            self._lowest = min(self._lowest, self._open.get(node, 0))
             return NOTHING
-        self._open.add(node)
+        place = self._open[node] = len(self._open)
+        outer, self._lowest = self._lowest, _NONE
         try:
             found = self._infer(node, scope)
         finally:
-            self._open.discard(node)
-        if not self._open:  # what was cut short by a circle within must not be kept
-            self._known[node] = found
+            del self._open[node]
+        is_whole = self._lowest >= place
+        self._lowest = outer if is_whole else min(outer, self._lowest)
+        (self._known if is_whole or not place else self._tentative)[node] = found
+        if not place:
+            if len(self._tentative) > _ENTANGLED:
+                self._known.update(self._tentative)
+            self._tentative.clear()
+            self._lowest = _NONE
         return found
 
     def bind(self, function: Function, parameter: str, values: Values) -> bool:
@@ -66,7 +87,8 @@ class Inference:
         if values <= known:
             return False
         known |= values
-        self._known.clear()
+        if (function, parameter) in self._read:
+            self._known.clear()
         return True
 
     def names(self, node: ast.expr, scope: Scope) -> set[str]:
@@ -172,6 +194,15 @@ class Inference:
 
     def member(self, module: Module, name: str) -> Values:
         """What a global of a module is."""
+        if (module, name) in self._members:  # modules that import each other's names
+            return NOTHING
+        self._members.add((module, name))
+        try:
+            return self._member(module, name)
+        finally:
+            self._members.discard((module, name))
+
+    def _member(self, module: Module, name: str) -> Values:
         bindings = module.scope.bindings.get(name)
         if bindings is not None:
             return self._union(self.binding(binding, name) for binding in bindings)
@@ -185,6 +216,7 @@ class Inference:
         found: set[Value] = set()
         if binding.function is not None:
             function = binding.scope.module.function(binding.function, binding.scope)
+            self._read.add((function, name))
             found |= function.arguments.get(name, set())
             owner = function.owner
             if owner is not None and name == function.first_parameter:

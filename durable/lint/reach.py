@@ -84,7 +84,7 @@ class Reach:
                 yield function, ""
         elif isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Return, ast.Expr)) and statement.value is not None:
             for node, home in expressions(statement.value, scope):
-                if isinstance(node, ast.Call) and node.args:
+                if isinstance(node, ast.Call) and node.args and _may_declare(node.func, home):
                     yield from self._wrapped_by(node, home)
 
     def _wrapped_by(self, call: ast.Call, scope: Scope) -> Iterator[tuple[Function, str]]:
@@ -241,14 +241,34 @@ def _worth_passing(values: Values) -> Values:
     return frozenset(value for value in values if value.kind is not Kind.EXTERNAL)
 
 
+def _may_declare(node: ast.expr, scope: Scope) -> bool:
+    """Whether what is called may be ``workflow``: an import, an attribute of one, or what such a call gave."""
+    if isinstance(node, ast.Call):
+        node = node.func
+    is_attribute = isinstance(node, ast.Attribute)
+    if isinstance(node, ast.Attribute):
+        node = node.value
+    home = scope.lookup(node.id) if isinstance(node, ast.Name) else None
+    if home is None:
+        return isinstance(node, ast.Name) and not is_attribute and bool(scope.module.scope.stars)
+    assert isinstance(node, ast.Name)
+    kinds = {binding.how for binding in home.bindings[node.id]}
+    return How.IMPORT in kinds or (How.VALUE in kinds and not is_attribute)
+
+
 def _takes_context(function: Function, inference: Inference) -> bool:
     arguments = function.node.args
     for parameter in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-        if parameter.annotation is not None:
+        if parameter.annotation is not None and not _is_builtin(parameter.annotation, function.around):
             values = inference.annotations.values((parameter.annotation, function.around))
             if any(value.kind is Kind.CONTEXT for value in values):
                 return True
     return False
+
+
+def _is_builtin(annotation: ast.expr, scope: Scope) -> bool:
+    stars = scope.module.scope.stars
+    return isinstance(annotation, ast.Name) and not stars and scope.lookup(annotation.id) is None
 
 
 def _applied_to(node: ast.AST) -> Iterator[ast.expr]:

@@ -7,6 +7,8 @@ only ever called there (decorators that fill a registry), leaves a constant behi
 from __future__ import annotations
 
 import ast
+import random
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -29,6 +31,10 @@ _CHANGING_FIRST: Final = frozenset(
 )  # fmt: skip
 """Functions that change their first argument."""
 
+_AFTER: Final = re.compile(r"\s*[.\[]|\s+as\b")
+_AFTER_DOT: Final = re.compile(r"\s*[^\w\s=]{0,2}=")
+_BEFORE: Final = re.compile(r"\bglobal\b|(next|attr|push|pop|ify|sort)\w*\(\s*[\w.]*$")
+_DRAWING: Final = frozenset(name for name in dir(random.Random) if not name.startswith("_")) | {"normal", "integers"}
 _GENERATORS: Final = frozenset({"random.Random", "numpy.random.Generator", "numpy.random.RandomState"})
 
 
@@ -92,7 +98,7 @@ def changed_by(node: ast.AST, scope: Scope, inference: Inference) -> Iterator[as
         case ast.Call(args=[first, *_]) if inference.names(node.func, scope) & _CHANGING_FIRST:
             yield first
             return
-        case ast.Call(func=ast.Attribute(value=owner)):
+        case ast.Call(func=ast.Attribute(attr=name, value=owner)) if name in _DRAWING:
             if any(v.kind is Kind.INSTANCE and v.name in _GENERATORS for v in inference.infer(owner, scope)):
                 yield owner
             return
@@ -137,14 +143,19 @@ class Changes:
         self._inference = inference
         self._changed: dict[Module, dict[Variable, list[Scope]]] = {}
         self._used: dict[Module, dict[str, bool]] = {}
+        self._known: dict[Variable, bool] = {}
 
     def __contains__(self, variable: object) -> bool:
         assert isinstance(variable, Variable)
-        return any(
-            not self._runs_at_import(function)
-            for module in self._mentioning(variable.name)
-            for function in self._in(module).get(variable, ())
-        )
+        known = self._known.get(variable)
+        if known is None:
+            known = self._known[variable] = any(
+                not self._runs_at_import(function)
+                for module in self._mentioning(variable.name)
+                if _looks_changed(variable.name, module.source.text)
+                for function in self._in(module).get(variable, ())
+            )
+        return known
 
     def _mentioning(self, name: str) -> Iterator[Module]:
         return (module for module in self._inference.project.modules() if name in module.source.text)
@@ -191,6 +202,19 @@ class Changes:
                         name = node.id if isinstance(node, ast.Name) else node.attr
                         known[name] = known.get(name, False) or is_inside
         return known
+
+
+def _looks_changed(name: str, text: str) -> bool:
+    """Whether a text may change a variable of this name: seldom, and seen faster than by reading its tree."""
+    start = text.find(name)
+    while start >= 0:
+        end = start + len(name)
+        if _AFTER.match(text, end) or (text[start - 1 : start] == "." and _AFTER_DOT.match(text, end)):
+            return True
+        if _BEFORE.search(text, text.rfind("\n", 0, start) + 1, start):
+            return True
+        start = text.find(name, end)
+    return False
 
 
 def _main_program(module: Module) -> set[ast.AST]:

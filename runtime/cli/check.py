@@ -50,6 +50,8 @@ def check(
     example, are in docs/check.md; `# durable: ignore[CODE]` at the end of a line ignores a finding there. The exit code is 1 if
     anything was found.
     """
+    import gc
+
     from durable.errors import ConfigurationError
     from durable.lint import check_paths
     from runtime.cli.output import Output
@@ -59,7 +61,11 @@ def check(
     if as_json and form == "sarif":
         raise ConfigurationError("--json and --format sarif exclude each other")
     output = Output(as_json=as_json or form != "text")
-    report = check_paths(paths, select=_codes(select), ignore=_codes(ignore))
+    gc.disable()  # syntax trees are many small objects, and all of them are needed until the end
+    try:
+        report = check_paths(paths, select=_codes(select), ignore=_codes(ignore))
+    finally:
+        gc.enable()
     if form == "sarif":
         from durable import __version__
         from durable.lint import to_sarif

@@ -516,11 +516,37 @@ def test_global_of_another_module_that_a_third_one_changes():
 
 def test_modules_that_import_each_other_end():
     sources = {
-        "a.py": "from b import *\nfrom b import flow\n",
-        "b.py": "from a import *\nfrom a import workflow, flow\n",
-        "c.py": "from a import flow, missing\n\n@flow\nasync def deploy(ctx):\n    missing()\n",
+        "a.py": "from b import *\nfrom b import flow, missing\nimport b as me\n",
+        "b.py": "from a import *\nfrom a import workflow, flow, missing\nfrom durable import Context\n",
+        "c.py": "import time\nfrom durable import workflow\nfrom a import flow, missing, me, other\n\n"
+        "@flow\nasync def deploy(ctx):\n    missing()\n\n"
+        "@workflow\nasync def real(ctx):\n    missing(), me.missing(), other(), me.me()\n    time.time()  # !DURL101\n",
     }
-    assert check_sources(sources).ok
+    found = check_sources(sources).findings
+    assert [(finding.line, finding.code) for finding in found] == marked(sources["c.py"])
+
+
+def test_names_that_mean_each_other_are_all_understood():
+    assert_case("""
+        import time
+        ---
+        first = time.time
+        second = third = None
+        third = second
+        second = first
+        first = third
+        first()  # !DURL101
+        second()  # !DURL101
+        third()  # !DURL101
+    """)
+
+
+def test_code_that_is_entangled_is_checked_in_time():
+    names = [f"name{number}" for number in range(60)]
+    lines = [f"    {one} = {' or '.join(names)}" for one in names]
+    source = f"{PRELUDE}import time\n\n@workflow\nasync def deploy(ctx):\n    name0 = time.time\n" + "\n".join(lines)
+    found = check_sources({"app.py": f"{source}\n    name0()  # !DURL101\n"}).findings
+    assert [finding.code for finding in found] == ["DURL101"]
 
 
 def test_file_is_reported_once_however_it_is_named(tmp_path, monkeypatch):
