@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from durable.lint.scope import How, Scope
-from durable.lint.value import CONTEXT, NOTHING, SET, Kind, Value, Values, instance
+from durable.lint.value import CONTEXT, SET, Kind, Value, Values, instance
 
 Typed = tuple[ast.expr, Scope]
 """An annotation, and where its names are to be read."""
@@ -67,11 +67,8 @@ class Annotations:
                 continue
             arguments = _arguments(annotation)
             names = self._names(annotation.value, scope)
-            if names & _MAPPINGS:
-                arguments = arguments[:1] if of_key else arguments[1:2]
-            elif of_key or not names & SETS:
-                arguments = arguments[:1]
-            yield from ((argument, scope) for argument in arguments)
+            place = 1 if names & _MAPPINGS and not of_key else 0
+            yield from ((argument, scope) for argument in arguments[place : place + 1])
 
     def alternatives(self, typed: Typed, depth: int = 0) -> Iterator[Typed]:
         """The members of a union, without wrappers like ``Annotated`` and behind aliases."""
@@ -123,7 +120,7 @@ class Annotations:
                     found.add(SET)
             elif value.kind is Kind.EXTERNAL:
                 found.add(instance(value.name))
-        return frozenset(found) if found else NOTHING
+        return frozenset(found)
 
     def _names(self, annotation: ast.expr, scope: Scope) -> set[str]:
         if isinstance(annotation, ast.Subscript):

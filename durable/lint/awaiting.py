@@ -29,6 +29,10 @@ _EXTERNAL: Final = frozenset(
 _CALLING: Final = frozenset({"start_soon", "start", "call_soon", "call_later", "call_at"})
 _CALLERS: Final = frozenset({"builtins.map", "builtins.filter", "itertools.starmap"})
 _LETTING_GO: Final = frozenset({"close", "cancel"})
+_LOOKING: Final = (ast.Compare, ast.UnaryOp, ast.BinOp, ast.JoinedStr, ast.Expr, ast.If, ast.While)
+_PASSING: Final = (ast.BoolOp, ast.IfExp, ast.FormattedValue, ast.NamedExpr)
+"""What looks at a variable without awaiting it or handing it on; and what gives it to what is around."""
+
 _NOT_AWAITED: Final = "without await nothing is scheduled"
 _AWAIT: Final = "write await before it, or hand it to gather, create_task or start_soon"
 
@@ -132,14 +136,7 @@ def _reads(node: ast.AST, name: str) -> bool:
 
 
 def _is_name_handed(node: ast.AST, region: Region) -> bool:
-    for around in region.ancestors(node):
-        match around:
-            case ast.Compare() | ast.UnaryOp() | ast.BinOp() | ast.JoinedStr() | ast.Expr() | ast.If() | ast.While():
-                return False
-            case ast.Attribute(attr=name):
-                return name in _LETTING_GO or name in ("append", "add", "extend")
-            case ast.BoolOp() | ast.IfExp() | ast.FormattedValue() | ast.NamedExpr():
-                continue
-            case _:
-                return True
-    return True
+    around = next((item for item in region.ancestors(node) if not isinstance(item, _PASSING)), None)
+    if isinstance(around, ast.Attribute):
+        return around.attr in _LETTING_GO or around.attr in ("append", "add", "extend")
+    return not isinstance(around, _LOOKING)

@@ -121,6 +121,8 @@ class Inference:
                 found = frozenset({SET})
             case ast.BinOp():
                 found = self.results.operator(node, scope)
+            case ast.Subscript(slice=ast.Slice()):
+                found = self.infer(node.value, scope)
             case ast.Subscript():
                 found = self.results.elements(node.value, scope, of_key=False)
             case _:
@@ -214,16 +216,16 @@ class Inference:
 
     def _parameter(self, binding: Binding, name: str) -> Values:
         found: set[Value] = set()
-        if binding.function is not None:
-            function = binding.scope.module.function(binding.function, binding.scope)
-            self._read.add((function, name))
-            found |= function.arguments.get(name, set())
-            owner = function.owner
-            if owner is not None and name == function.first_parameter:
-                kinds = self.decorations(function)
-                if "builtins.staticmethod" not in kinds:
-                    is_class = "builtins.classmethod" in kinds or function.name == "__new__"
-                    return frozenset({Value(Kind.CLASS if is_class else Kind.OBJECT, target=owner)})
+        assert binding.function is not None
+        function = binding.scope.module.function(binding.function, binding.scope)
+        self._read.add((function, name))
+        found |= function.arguments.get(name, set())
+        owner = function.owner
+        if owner is not None and name == function.first_parameter:
+            kinds = self.decorations(function)
+            if "builtins.staticmethod" not in kinds:
+                is_class = "builtins.classmethod" in kinds or function.name == "__new__"
+                return frozenset({Value(Kind.CLASS if is_class else Kind.OBJECT, target=owner)})
         if binding.annotation is not None:
             found |= self.annotations.values((binding.annotation, binding.scope))
         if binding.value is not None:

@@ -17,7 +17,7 @@ from durable.lint.module import Class, Function
 from durable.lint.region import Region, Route, Spot, region_of
 from durable.lint.scope import FUNCTIONS, How, Scope
 from durable.lint.value import Kind, Value, Values
-from durable.lint.walk import expressions
+from durable.lint.walk import everything, expressions
 
 _CONSTRUCTORS: Final = ("__init__", "__new__", "__post_init__", "model_post_init")
 _VALIDATORS: Final = frozenset(
@@ -125,19 +125,23 @@ class Reach:
         self._follow(region)
 
     def _follow(self, region: Region) -> None:
-        for spot in region.spots:
-            if spot.is_unguarded or spot.node in region.handed:
-                continue
+        guarded = [spot for spot in region.spots if not spot.is_unguarded]
+        for spot in guarded:  # first, because it tells what is handed over
+            if isinstance(spot.node, ast.Call):
+                self._pass(spot.node, spot, region)
+        for spot in guarded:
             node = spot.node
+            if node in region.handed:
+                continue
             if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
                 self._mention(node, spot, region)
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 self._define(node, spot, region)
-            if isinstance(node, ast.Call):
-                self._pass(node, spot)
             self._apply(spot, region)
 
     def _mention(self, node: ast.Name | ast.Attribute, spot: Spot, region: Region) -> None:
+        if isinstance(region.parents.get(node), ast.Attribute) and self._is_function(node, spot.scope):
+            return  # helper.__name__
         for value in self._inference.infer(node, spot.scope):
             if value.kind is Kind.FUNCTION and not _is_within(value.target):
                 self._step_to(value.target, region.route)
@@ -168,11 +172,11 @@ class Reach:
 
     def _apply(self, spot: Spot, region: Region) -> None:
         """Methods that are called by syntax."""
-        names = _PROTOCOLS.get(type(spot.node))
-        for node in _applied_to(spot.node) if names is not None else ():
+        names = _PROTOCOLS.get(type(spot.node), ())
+        for node in _applied_to(spot.node):
             for value in self._inference.infer(node, spot.scope):
                 if value.kind is Kind.OBJECT:
-                    for name in names or ():
+                    for name in names:
                         for function in self._inference.members.methods(value.target, name):
                             self._step_to(function, region.route)
 
@@ -206,7 +210,10 @@ class Reach:
                     for inner in _defined_in(value.target):
                         yield from _defined_in(inner) if is_factory else (inner,)
 
-    def _pass(self, call: ast.Call, spot: Spot) -> None:
+    def _is_function(self, node: ast.expr, scope: Scope) -> bool:
+        return all(value.kind is Kind.FUNCTION for value in self._inference.infer(node, scope))
+
+    def _pass(self, call: ast.Call, spot: Spot, region: Region) -> None:
         """Note what is passed to functions of the program; what was read before they knew is read again."""
         for value in self._inference.infer(call.func, spot.scope):
             if value.kind is Kind.CLASS:
@@ -216,20 +223,43 @@ class Reach:
             else:
                 continue
             for function, is_bound in functions:
-                self._pass_to(function, call, spot.scope, is_bound=is_bound)
+                pairs = _pairs(function, call, is_bound=is_bound)
+                self._pass_to(function, pairs, spot.scope)
+                region.handed.update(
+                    argument
+                    for name, argument in pairs
+                    if self._may_run(argument, spot.scope) and self._hands_on(function, name)
+                )
 
-    def _pass_to(self, function: Function, call: ast.Call, scope: Scope, *, is_bound: bool) -> None:
-        names = function.parameters[is_bound:]
-        pairs: list[tuple[str, ast.expr]] = []
-        for name, argument in zip(names, call.args, strict=False):
-            if isinstance(argument, ast.Starred):
-                break
-            pairs.append((name, argument))
-        pairs.extend((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
+    def _pass_to(self, function: Function, pairs: list[tuple[str, ast.expr]], scope: Scope) -> None:
         for name, argument in pairs:
             values = _worth_passing(self._inference.infer(argument, scope))
             if values and self._inference.bind(function, name, values) and function in self._regions:
                 self._waiting.append(function)
+
+    def _may_run(self, node: ast.expr, scope: Scope) -> bool:
+        return any(value.kind in (Kind.FUNCTION, Kind.EXTERNAL) for value in self._inference.infer(node, scope))
+
+    def _hands_on(self, function: Function, name: str) -> bool:
+        """Whether all that a function does with a parameter is to hand it to steps."""
+        if isinstance(function.node, ast.Lambda):
+            return False
+        uses = [node for node, _ in everything(function.scope) if isinstance(node, ast.Name) and node.id == name]
+        if not uses:
+            return False
+        region = region_of(function, Route("", ()), self._inference)
+        return all(use in region.handed for use in uses)
+
+
+def _pairs(function: Function, call: ast.Call, *, is_bound: bool) -> list[tuple[str, ast.expr]]:
+    """The arguments of a call by the names of the parameters that take them."""
+    pairs: list[tuple[str, ast.expr]] = []
+    for name, argument in zip(function.parameters[is_bound:], call.args, strict=False):
+        if isinstance(argument, ast.Starred):
+            break
+        pairs.append((name, argument))
+    pairs.extend((keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg is not None)
+    return pairs
 
 
 def _is_within(function: Function) -> bool:

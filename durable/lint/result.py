@@ -175,7 +175,7 @@ class Results:
     def _types(self, node: ast.expr, scope: Scope) -> Iterator[Typed]:
         """The annotations that are known for an expression."""
         match node:
-            case ast.Await():
+            case ast.Await() | ast.Subscript(slice=ast.Slice()):
                 yield from self._types(node.value, scope)
             case ast.Name():
                 home = scope.lookup(node.id)
@@ -193,6 +193,7 @@ class Results:
                 return
 
     def _run_by(self, called: Value, node: ast.Call, scope: Scope) -> Function | None:
+        """The function that an operation of the context runs."""
         if called.kind is not Kind.OPERATION or called.name not in ("step", "child_workflow") or not node.args:
             return None
         targets = (value.target for value in self._inference.infer(node.args[0], scope))

@@ -99,6 +99,19 @@ WRONG = {
         if ctx.step(charge, 3) > 2:  # !DURL203
             pass
     """,
+    "operation in a condition of a value": """
+        ---
+        return 1 if ctx.step(charge, 3) else 2  # !DURL203
+    """,
+    "operations in a tuple that is forgotten": """
+        ---
+        first, second = ctx.step(charge, 1), ctx.step(charge, 2)  # !DURL203 DURL203
+    """,
+    "operation that is given a name on the way": """
+        ---
+        if pending := ctx.step(charge, 3):  # !DURL203
+            pass
+    """,
     "operation in a calculation": """
         ---
         total = 1 + ctx.step(charge, 3)  # !DURL203
@@ -252,6 +265,44 @@ FINE = {
         ---
         pay = lambda amount: ctx.step(charge, amount)
         await pay(3)
+    """,
+    "lambda of the module": """
+        pay = lambda ctx, amount: ctx.step(charge, amount)
+        ---
+        await pay(ctx, 3)
+    """,
+    "in a tuple": """
+        ---
+        first, second = ctx.step(charge, 1), ctx.step(charge, 2)
+        return await first + await second
+    """,
+    "given a name on the way": """
+        ---
+        both = [first := ctx.step(charge, 1)]
+        return await first
+    """,
+    "nonlocal": """
+        ---
+        pending = None
+        def begin():
+            nonlocal pending
+            pending = ctx.step(charge, 1)
+        begin()
+        return await pending
+    """,
+    "looked at and awaited": """
+        ---
+        pending = ctx.step(charge, 1) if ctx.info.attempt else None
+        if pending is not None and not (pending or None):
+            pass
+        return await (pending or ctx.step(charge, 2))
+    """,
+    "kept in a list by a method": """
+        ---
+        pending = []
+        pending.append(ctx.step(charge, 1))
+        for one in pending:
+            await one
     """,
     "let go": """
         ---

@@ -114,6 +114,11 @@ WRONG = {
         ---
         await ctx.sleep_until(datetime.strptime("2030", "%Y"))  # !DURL601
     """,
+    "utcnow": """
+        from datetime import datetime
+        ---
+        await ctx.sleep_until(datetime.utcnow())  # !DURL101 DURL601
+    """,
     "combined instant": """
         from datetime import date, datetime, time
         ---
@@ -253,6 +258,15 @@ FINE = {
             await ctx.sleep_until(when)
             if when < ctx.now():
                 return
+    """,
+    "instant that nothing is known of": """
+        from datetime import datetime
+        when = again
+        again = when
+        ---
+        await ctx.sleep_until(ctx.info.deadline)
+        await ctx.sleep_until(datetime(*ctx.info.parts))
+        await ctx.sleep_until(when)
     """,
     "naive datetime that is only data": """
         from datetime import datetime

@@ -1,5 +1,7 @@
 """Sets: where their order decides, and where it does not."""
 
+import sys
+
 import pytest
 from lint_case import assert_case
 
@@ -104,6 +106,14 @@ WRONG = {
                 for tag in group:  # !DURL301
                     pass
     """,
+    "set of results": """
+        def name(number): return str(number)
+        ---
+        for tag in {name(1), len("a")}:  # !DURL301
+            pass
+        for tag in {name(number) for number in range(3)}:  # !DURL301
+            pass
+    """,
     "operators": """
         ---
         a, b = {"a"}, {"b"}
@@ -157,6 +167,42 @@ WRONG = {
         ---
         list(map(str.lower, {"A"}))  # !DURL301
     """,
+    "delegated by a generator": """
+        def tags():
+            yield from {"a", "b"}  # !DURL301
+        ---
+        for tag in tags():
+            pass
+    """,
+    "compared as a list": """
+        ---
+        return list({"a"}) == ["a"]  # !DURL301
+    """,
+    "type by another name, cast and generic": """
+        from typing import Annotated, cast
+        Tags = Annotated[set[str], "tags"]
+        @workflow
+        async def deploy(ctx: Context, tags: Tags, other) -> None:
+            list(tags)  # !DURL301
+            list(cast("set[str]", other))  # !DURL301
+    """,
+    "elements of what a step returns": """
+        @step
+        def load() -> list[set[str]]: ...
+        ---
+        for tags in await ctx.step(load):
+            list(tags)  # !DURL301
+        for tags in (await ctx.step(load))[:2]:
+            list(tags)  # !DURL301
+        (await ctx.step(load))[:2].append(set())
+    """,
+    "result of a coroutine": """
+        from collections.abc import Coroutine
+        def load() -> Coroutine[None, None, set[str]]: ...
+        ---
+        for tag in await load():  # !DURL301
+            pass
+    """,
     "passed to a helper": """
         def each(tags):
             for tag in tags:  # !DURL301
@@ -170,6 +216,14 @@ WRONG = {
         await ctx.step(charge, list({"a", "b"}))  # !DURL301
     """,
 }
+
+if sys.version_info >= (3, 12):
+    WRONG["type statement"] = """
+        type Tags = set[str]
+        @workflow
+        async def deploy(ctx: Context, tags: Tags) -> None:
+            list(tags)  # !DURL301
+    """
 
 FINE = {
     "sorted": """
@@ -257,6 +311,50 @@ FINE = {
         tasks.add(asyncio.create_task(ctx.sleep(1)))
         for task in list(tasks):
             task.cancel()
+    """,
+    "element of a list that was a set": """
+        ---
+        return "a" in list({"a"})
+    """,
+    "tasks that a function within adds": """
+        import asyncio
+        ---
+        tasks = set()
+        def spawn():
+            tasks.add(asyncio.ensure_future(ctx.sleep(1)))
+        spawn()
+        for task in tasks:
+            await task
+    """,
+    "handles of children and futures": """
+        import asyncio
+        ---
+        for handle in {await ctx.start_child(deploy)}:
+            await handle
+        for task in {asyncio.ensure_future(ctx.sleep(1)), asyncio.get_running_loop().create_future()}:
+            await task
+    """,
+    "parameter of tasks": """
+        import asyncio
+        async def join(tasks: set[asyncio.Task[None]]) -> None:
+            for task in tasks:
+                await task
+        ---
+        await join({asyncio.create_task(ctx.sleep(1))})
+    """,
+    "annotations that say nothing": """
+        from typing import TypeVar
+        def helper(): ...
+        Loop = "Loop"
+        Loop = Loop | None
+        T = TypeVar("T")
+        @workflow
+        async def deploy(ctx: Context, a: "not a type (", b: helper, c: Loop, d: list[T], e: None, f: unknown) -> None:
+            for item in (a, b, c, d, e, f):
+                for inner in item:
+                    pass
+            for item in d:
+                list(item)
     """,
     "pop of a list": """
         ---

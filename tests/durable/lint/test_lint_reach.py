@@ -107,6 +107,17 @@ WRONG = {
         await ctx.step(now)
         now()
     """,
+    "function that a helper hands to a step and calls": """
+        import time
+        async def run(ctx, fn):
+            fn()
+            return await ctx.step(fn)
+        def now():
+            return time.time()  # !DURL101
+        ---
+        (lambda fn: fn)(now)
+        await run(ctx, now)
+    """,
     "handler": """
         import time
         from durable import Query
@@ -320,6 +331,58 @@ WRONG = {
         while (now := time.time()):  # !DURL101
             pass
     """,
+    "values of a dict": """
+        import time
+        CLOCKS = {"wall": time.time}
+        ---
+        for clock in CLOCKS.values():
+            clock()  # !DURL101
+    """,
+    "base after one of a library": """
+        import time, enum, collections
+        class Base:
+            def read(self):
+                return time.time()  # !DURL101
+        class Clock(enum.Enum, collections.namedtuple("Clock", "a"), Base): ...
+        ---
+        Clock().read()
+    """,
+    "bases that have one base": """
+        import time, typing
+        class Root: ...
+        class Left(Root, typing.Generic[typing.T]): ...
+        class Right(Root, typing.NamedTuple("Pair", [])):
+            def read(self):
+                return time.time()  # !DURL101
+        class Clock(Left, Right): ...
+        ---
+        Clock().read()
+        Clock().unknown()
+    """,
+    "static method's own parameter": """
+        import time
+        class Clock:
+            @staticmethod
+            def read(call):
+                return call.read()
+        class Other:
+            def read(self):
+                return time.time()  # !DURL101
+        ---
+        Clock.read(Other())
+    """,
+    "helper of a helper that takes a context": """
+        import time
+        def now():
+            return time.time()  # !DURL101
+        async def helper(ctx: Context):
+            now()
+    """,
+    "executor by its inner module": """
+        from concurrent.futures.thread import ThreadPoolExecutor
+        ---
+        ThreadPoolExecutor().submit(len, "a")  # !DURL104
+    """,
     "async comprehension": """
         import time
         ---
@@ -385,6 +448,49 @@ FINE = {
         if __name__ == "__main__":
             asyncio.run(main())
             print(time.time())
+    """,
+    "function that a helper hands to a step": """
+        import time
+        async def run(context, fn, *arguments):
+            context.log.info("running")
+            return await context.step(fn, *arguments)
+        class Runner:
+            def __init__(self, ctx: Context):
+                self.ctx = ctx
+            async def run(self, fn):
+                return await self.ctx.step(fn)
+        def now():
+            return time.time()
+        def later():
+            return time.time()
+        ---
+        def local():
+            return time.time()
+        await run(ctx, now)
+        await run(ctx, fn=local)
+        await run(ctx, time.sleep, 1)
+        await Runner(ctx).run(later)
+    """,
+    "function of which only the name is read": """
+        import time
+        def now():
+            return time.time()
+        ---
+        return now.__name__
+    """,
+    "workflow without parameters": """
+        async def plain(): ...
+        flow = workflow(plain)
+    """,
+    "names that nothing is known of": """
+        from nowhere import *
+        from nowhere import something
+        ---
+        unknown(), something.unknown(), getattr(ctx, unknown)()
+        nothing, nobody = step(timeout=3)(), workflow(name="a")()
+        nothing(), nobody()
+        for item in [1].values():
+            item()
     """,
     "function that calls itself": """
         def fib(n): return fib(n - 1) + fib(n - 2) if n > 1 else n
@@ -471,6 +577,8 @@ def test_packages_without_init_are_followed(tmp_path):
     (tmp_path / "shop" / "app.py").write_text(
         FLOW.format(imports="import shop.deep.helper", call="shop.deep.helper.now()")
     )
+    assert len(check_paths([tmp_path / "shop" / "app.py"]).findings) == 1
+    (tmp_path / "shop" / "app.py").write_text(FLOW.format(imports="from shop.deep import helper", call="helper.now()"))
     assert len(check_paths([tmp_path / "shop" / "app.py"]).findings) == 1
 
 

@@ -1,6 +1,7 @@
 """What surrounds the checks: ignoring, selecting, files that cannot be read, formats."""
 
 import json
+from pathlib import Path
 
 import pytest
 from lint_case import assert_case, findings_in
@@ -102,6 +103,7 @@ BROKEN = {
     "indentation": ("def f():\nreturn 1\n", (2, 1), "expected an indented block"),
     "bytes": (b"x = '\xff'\n", (1, 1), "cannot be parsed"),
     "null bytes": (b"x = 1\0\n", (1, 1), "null bytes"),
+    "bytes further down": (b"x = 1\n\n\ny = '\xff'\n", (1, 1), "cannot be parsed"),
     "unknown encoding": (b"# coding: nonsense\n", (1, 1), "nonsense"),
     "depth": ("x = " + "(" * 5000 + ")" * 5000, (1, 1), "cannot be parsed"),
 }
@@ -156,6 +158,24 @@ def test_paths_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
 
 def refuse(*_):
     raise PermissionError(13, "Permission denied")
+
+
+def test_file_that_is_imported_and_cannot_be_read_is_passed_over(tmp_path, monkeypatch):
+    long = "a" * 300
+    (tmp_path / "app.py").write_text(f"import locked, {long}\n{FLOW}    locked.now(), {long}.now(), time.time()\n")
+    (tmp_path / "locked.py").touch()
+    read = Path.read_bytes
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: refuse() if path.name == "locked.py" else read(path))
+    assert [finding.code for finding in check_paths([tmp_path / "app.py"]).findings] == ["DURL101"]
+
+
+def test_code_that_exhausts_the_parser_is_a_finding(monkeypatch):
+    def exhaust(*_, **__):
+        raise RecursionError
+
+    monkeypatch.setattr("ast.parse", exhaust)
+    (finding,) = check_sources({"app.py": "x = 1"}).findings
+    assert finding.message.endswith("it is nested too deeply")
 
 
 def test_directories_are_searched_without_what_is_not_ours(tmp_path):

@@ -103,6 +103,14 @@ WRONG = {
         if __name__ == "__main__":
             load()
     """,
+    "read, and changed by a method": """
+        prices = {}
+        class Shop:
+            def load(self):
+                prices["a"] = 1
+        ---
+        return prices["a"]  # !DURL401
+    """,
     "identifier made at import": """
         import uuid
         SESSION = uuid.uuid4()
