@@ -1,5 +1,6 @@
 """What surrounds the checks: ignoring, selecting, files that cannot be read, formats."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -219,6 +220,20 @@ def test_nothing_is_executed_or_imported(tmp_path):
     file = tmp_path / "app.py"
     file.write_text(f"raise SystemExit\nimport no_such_module\n{FLOW}    time.time()\n")
     assert len(check_paths([file]).findings) == 1
+
+
+def test_every_file_is_read_and_parsed_once(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").touch()
+    for number in range(5):
+        imports = "".join(f"import m{other}\n" for other in range(5))
+        (tmp_path / f"m{number}.py").write_text(f"{imports}{FLOW}    m{(number + 1) % 5}.deploy, time.time()\n")
+    parsed: list[str] = []
+    parse = ast.parse
+    monkeypatch.setattr(
+        "ast.parse", lambda *args, filename, **options: parsed.append(filename) or parse(*args, **options)
+    )
+    assert len(check_paths([tmp_path, tmp_path / "m0.py"]).findings) == 5
+    assert len(parsed) == len(set(parsed)) == 5
 
 
 def test_finding_as_json():
