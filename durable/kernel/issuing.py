@@ -9,16 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from durable.commands import CloseRun, Command, StartChild
 from durable.errors import DeterminismError, NondeterminismError, ReadOnlyError
 from durable.history import FACTS, Event, EventKind
-from durable.kernel.line import called_name, request_line, waiting_line
+from durable.kernel.line import called_name, definition_line, raised_line, request_line, waiting_line
 from durable.kernel.matcher import CANCELS, UNCOMPARED, key_of, mismatch
 
 if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
+
+
+class InputDifference(NamedTuple):
+    """An input that differs from the recorded one: no divergence, unless replay is strict (rule K6).
+
+    Attributes:
+        record: what history holds.
+        payload: the envelope of the input that is asked for now.
+        error: both in words, with the source line.
+    """
+
+    record: Event
+    payload: str | None
+    error: NondeterminismError
 
 
 class Issuer:
@@ -26,16 +40,16 @@ class Issuer:
 
     Attributes:
         batch: the commands of the batch that is being drained, in order of issue.
-        warnings: differences that are not divergences (rule K6), in words.
+        differences: those that are not divergences.
         fatal: what makes the run stuck, whatever workflow code catches.
     """
 
-    __slots__ = ("_number", "_recorded", "_records", "_refusal", "_run", "batch", "fatal", "warnings")
+    __slots__ = ("_number", "_recorded", "_records", "_refusal", "_run", "batch", "differences", "fatal")
 
     def __init__(self, run: Replayer) -> None:
         self._run = run
         self.batch: list[Command] = []
-        self.warnings: list[str] = []
+        self.differences: list[InputDifference] = []
         self.fatal: BaseException | None = None
         self._number = 0
         self._refusal: str | None = None
@@ -114,19 +128,22 @@ class Issuer:
         assert self._records is not None
         records = self._records.values()
         issued = [command for command in self.batch if not command.dropped]
-        self.batch, self._records = [], None
-        if len(records) == len(issued) and all(map(_is_recorded, records, issued)):
-            return
+        self._records = None
+        if len(records) != len(issued) or not all(map(_is_recorded, records, issued)):
+            self._check_each(list(records), issued)
+        self.batch = []
+
+    def _check_each(self, records: Sequence[Event], issued: Sequence[Command]) -> None:
         asked = {key_of(command.kind, command.number, command.name) for command in issued}
         known = {key_of(record.kind, record.command, record.name) for record in records}
-        for record in records:
-            if key_of(record.kind, record.command, record.name) not in asked and not _may_be_absent(record):
-                where = waiting_line(self._run.loop.pending_tasks())
-                raise mismatch(self._run.title, self._recorded, record, None, where and f"; the code waits{where}")
-        for command in issued:
-            if key_of(command.kind, command.number, command.name) not in known:
-                where = waiting_line(self._run.loop.pending_tasks())
-                raise mismatch(self._run.title, self._recorded, None, command, where)
+        unasked = (r for r in records if key_of(r.kind, r.command, r.name) not in asked and not _may_be_absent(r))
+        unknown = (c for c in issued if key_of(c.kind, c.number, c.name) not in known)
+        record, command = next(unasked, None), next(unknown, None)
+        if record is not None or command is not None:
+            where = waiting_line(self._run.loop.pending_tasks())
+            if where and command is None:
+                where = f"; the code waits{where}"
+            raise mismatch(self._run.title, self._recorded, record, command, where)
 
     def _match(self, command: Command, records: dict[Any, Event]) -> None:
         kind, number = command.kind, command.number
@@ -134,7 +151,7 @@ class Issuer:
         record = records.get(key)
         if record is None:
             if not command.dropped and isinstance(command, CloseRun):
-                self.stop(mismatch(self._run.title, self._recorded, None, command, ""))
+                self.stop(mismatch(self._run.title, self._recorded, self._unasked(records), command, self._end_line()))
             return  # it may still be taken back within this batch; the end of the batch decides
         if record.kind != kind or record.name != command.name:
             self.stop(mismatch(self._run.title, self._recorded, record, command, request_line()))
@@ -153,9 +170,23 @@ class Issuer:
             run.title, self._recorded, record, command, request_line(),
             cause=f"the input differs from the recorded one: {_shorten(record.payload)} became {_shorten(command.payload)}",
         )  # fmt: skip
+        self.differences.append(InputDifference(record, asked, error))
         if run.strict:
             self.stop(error)
-        self.warnings.append(error.message)
+
+    def _unasked(self, records: dict[Any, Event]) -> Event | None:
+        """The first record of the batch that nobody has asked for so far."""
+        asked = {key_of(command.kind, command.number, command.name) for command in self.batch}
+        unasked = (r for r in records.values() if key_of(r.kind, r.command, r.name) not in asked)
+        return next((record for record in unasked if not _may_be_absent(record)), None)
+
+    def _end_line(self) -> str:
+        """Where the function raised; where it is defined, if it returned."""
+        run = self._run
+        error = run.failure
+        if error is None and run.root is not None and run.root.done() and not run.root.cancelled():
+            error = run.root.exception()
+        return (error is not None and raised_line(error)) or definition_line(run.definition.fn)
 
     # -- divergence ---------------------------------------------------------------------------------------
 

@@ -61,6 +61,12 @@ def coroutine_place(coroutine: Any, machine: Sequence[str] = ("durable", "asynci
     return place
 
 
+def definition_line(fn: Any) -> str:
+    """`` at file:line in function`` of where a function begins, or ''."""
+    code = getattr(fn, "__code__", None)
+    return "" if code is None else f"  at {code.co_filename}:{code.co_firstlineno} in {code.co_qualname}"
+
+
 def raised_line(error: BaseException) -> str:
     """`` at file:line`` of the innermost frame of a traceback, or ''."""
     trace = error.__traceback__

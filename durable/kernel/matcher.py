@@ -8,7 +8,7 @@ from typing import Any, Final
 from durable.commands import Command
 from durable.duration import to_instant
 from durable.errors import NondeterminismError
-from durable.history import Event, EventKind
+from durable.history import Event, EventKind, parse_detail
 
 CANCELS: Final = frozenset(
     {
@@ -23,7 +23,7 @@ CANCELS: Final = frozenset(
 UNCOMPARED: Final = frozenset({EventKind.RUN_FAILED, EventKind.UPDATE_FAILED, EventKind.ROLLBACK_FAILED})
 """Records whose payload holds a traceback, which changes with every edit of the code."""
 
-_REMEDY: Final = (
+REMEDY: Final = (
     'keep the old path behind ctx.patched("..."), move the read into a step, or undo the change and run the new code '
     "under another workflow name"
 )
@@ -72,15 +72,17 @@ def mismatch(
     """The error of a divergence: recorded, requested, source line, cause, remedy."""
     event = record or batch[-1]
     recorded = describe(record.kind, record.name, record.details) if record else "nothing more in this batch"
-    requested = describe(command.kind, command.name) if command else "nothing"
+    requested = describe(command.kind, command.name, parse_detail(command.detail)) if command else "nothing"
     return NondeterminismError(
         f"replay of {identity} diverged at event {event.seq}\n"
         f"  recorded:  {recorded}\n"
         f"  requested: {requested}{where}\n"
         f"  cause:     {cause}\n"
-        f"  remedy:    {_REMEDY}",
+        f"  remedy:    {REMEDY}",
         event=event.seq,
         recorded=recorded,
         requested=requested,
-        where=where.strip().removeprefix("at "),
+        where=where.strip().removeprefix("; the code waits").strip().removeprefix("at "),
+        cause=cause,
+        remedy=REMEDY,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn, Protocol
 from durable.codec import Envelope, record_exception, value_codec
 from durable.codec.arguments import ArgumentsCodec
 from durable.codec.envelope import PREFIX
-from durable.errors import EncodeError, OperatorError
+from durable.errors import EncodeError, HistoryCorruptedError, OperatorError
 from durable.history import write_detail
 
 SMALL: Final = 4096
@@ -42,7 +42,7 @@ class Payloads:
 
     Args:
         envelope: the payload codecs.
-        stop: makes the run stuck where they cannot open what they should: workflow code is not to blame.
+        stop: makes the run stuck where they cannot open what they should, or it is damaged: workflow code is not to blame.
 
     Attributes:
         envelope: the payload codecs.
@@ -63,7 +63,7 @@ class Payloads:
             return payload[_PREFIXED:-1]
         try:
             return self.envelope.open(payload, self.blobs)
-        except OperatorError as error:
+        except (OperatorError, HistoryCorruptedError) as error:
             self._stop(error)
 
     def seal(self, plain: str, secret: bool = False) -> tuple[str, str | None]:
@@ -88,5 +88,5 @@ class Payloads:
         text = self.open(plain)
         try:
             return self.envelope.matches(text, recorded, digest, self.blobs)
-        except OperatorError as error:
+        except (OperatorError, HistoryCorruptedError) as error:
             self._stop(error)

@@ -250,7 +250,7 @@ class Replayer:
     @property
     def warnings(self) -> list[str]:
         """Differences that are not divergences (rule K6), in words."""
-        return self.issuer.warnings
+        return [difference.error.message for difference in self.issuer.differences]
 
     def evict(self) -> int:
         """Drop the run from memory; returns how many coroutines refused to close (rule L7)."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from durable.errors import ConfigurationError
+from runtime.bench import guarding
 from runtime.bench.measure import Row
 from runtime.bench.process import measure_processes
 from runtime.bench.replay import measure_replay
@@ -30,6 +31,7 @@ async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:
     yield await measure_starts(folder)
     for row in measure_replay():
         yield row
+    yield await guarding.measure_guard(folder, guarding.RUNS)
     yield await measure_reaction(folder)
     yield await measure_reaction_between_processes(folder)
     for row in await measure_sleepers(folder, sleepers):

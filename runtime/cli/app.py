@@ -39,6 +39,7 @@ PROVING: Final = "Proving workflows"
 LOOKING: Final = "Looking"
 TALKING: Final = "Talking to runs"
 STEERING: Final = "Steering runs"
+CHECKING: Final = "Checking code"
 KEEPING: Final = "Keeping house"
 
 COMMANDS: Final[dict[str, Entry]] = {
@@ -65,6 +66,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "resume": Entry("steer", "resume", STEERING),
     "retry": Entry("steer", "retry", STEERING),
     "rollback": Entry("undo", "rollback", STEERING),
+    "replay": Entry("replay", "replay", CHECKING),
     "purge": Entry("house", "purge", KEEPING),
     "backup": Entry("house", "backup", KEEPING),
     "bench": Entry("house", "bench", KEEPING),

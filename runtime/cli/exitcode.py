@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done; for `run`: the run completed",
-    ExitCode.FAILED: "the run failed, was cancelled or was terminated; an update or query of it failed; `check` found something",
+    ExitCode.FAILED: "the run failed, was cancelled or was terminated; an update or query of it failed; `check` found something; for `replay`: some runs would break",
     ExitCode.USAGE: "the command line, the configuration, the target or the input must change",
     ExitCode.NOT_FOUND: "the store has no such run, question or message",
     ExitCode.WAITING: "the run waits for a person and nobody is at the terminal; it can go on at any time",

@@ -246,6 +246,10 @@ class Store(Protocol):
         """Events in order."""
         ...
 
+    async def read_histories(self, run_ids: Sequence[str]) -> list[list[Event]]:
+        """The histories of several runs at one moment, in the order of the ids; an empty one for an unknown run."""
+        ...
+
     async def read_blobs(self, run_id: str) -> dict[str, bytes]:
         """Every blob that payloads of the run's history refer to, by hash."""
         ...

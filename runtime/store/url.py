@@ -15,13 +15,14 @@ _FORMS: Final = "sqlite:///relative/path, sqlite:////absolute/path or memory://"
 _SCHEMES: Final = ("sqlite", "memory", "postgresql", "postgres")
 
 
-def open_store(url: str | None = None) -> Store:
+def open_store(url: str | None = None, *, read_only: bool = False) -> Store:
     """The store that a URL names. It is not connected yet: await its ``open()``.
 
     Args:
         url: ``sqlite:///path`` (a fourth slash makes the path absolute), ``memory://``, or None for what the command
             line would use: ``DURABLE_STORE``, else the store of ``[tool.durable]``, else the nearest parent directory's
             ``.durable/durable.db``, else one in the working directory.
+        read_only: what is opened writes nothing, and creates nothing where there is no store.
 
     Raises:
         ConfigurationError: the URL cannot be understood, or names a kind of store that is not available.
@@ -29,13 +30,13 @@ def open_store(url: str | None = None) -> Store:
     if url is None:
         url = find_url()
     if url is None:
-        return _sqlite(find_store())
+        return _sqlite(find_store(), read_only=read_only)
     scheme, mark, rest = url.partition("://")
     if not mark:
         raise ConfigurationError(f"expected the store's URL to be {_FORMS}, got {url!r}{_suggestion(url)}")
     match scheme:
         case "sqlite":
-            return _sqlite(_path(url, rest))
+            return _sqlite(_path(url, rest), read_only=read_only)
         case "memory":
             if rest:
                 raise ConfigurationError(f"expected memory:// without anything behind it, got {url!r}")
@@ -48,10 +49,10 @@ def open_store(url: str | None = None) -> Store:
             raise ConfigurationError(f"unknown kind of store {scheme!r} in {url!r}: expected {_FORMS}{_guess(scheme)}")
 
 
-def _sqlite(path: str | Path) -> Store:
-    from runtime.store.sqlite import SqliteStore
+def _sqlite(path: str | Path, *, read_only: bool) -> Store:
+    from runtime.store.sqlite import SqliteSnapshot, SqliteStore
 
-    return SqliteStore(path)
+    return SqliteSnapshot(path) if read_only else SqliteStore(path)
 
 
 def _path(url: str, rest: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bench import main, process, replay, throughput
+from runtime.bench import guarding, main, process, replay, throughput
 
 ROWS = [
     "durable steps/s, 3 runs at once",
@@ -16,6 +16,7 @@ ROWS = [
     "replay",
     "a run of 2,000 events is back in",
     "cost of step 2,000 against step 500",
+    "20 runs of 50 events are replayed in",
     "signal to reaction, idle worker, in process, p50",
     "signal to reaction, worker in another process, p50",
     "7 sleeping runs: disk of each",
@@ -33,6 +34,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RUNS": 3, "STEPS": 4, "SEQUENTIAL": 5, "STARTS": 30, "SIGNALS": 4}.items():
         monkeypatch.setattr(throughput, name, value)
     monkeypatch.setattr(replay, "EVENTS", 2_000)
+    monkeypatch.setattr(guarding, "RUNS", 20)
     monkeypatch.setattr(process, "ROUNDS", 1)
     monkeypatch.setattr("runtime.bench.report.tune_interpreter", lambda: None)
 

@@ -80,6 +80,9 @@ class Reading:
         events = [event for event in run.history if event.seq > after_seq] if run else []
         return events[:limit]
 
+    async def read_histories(self, run_ids: Sequence[str]) -> list[list[Event]]:
+        return [await self.read_history(run_id) for run_id in run_ids]
+
     async def read_blobs(self, run_id: str) -> dict[str, bytes]:
         run = self._state.runs.get(run_id)
         return {key: self._state.blobs[key] for key in blobs_of(run.history)} if run else {}

@@ -1,5 +1,6 @@
 """The store in one SQLite file."""
 
+from runtime.store.sqlite.snapshot import SqliteSnapshot
 from runtime.store.sqlite.store import SqliteStore
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteSnapshot", "SqliteStore"]

@@ -36,6 +36,8 @@ _TASK: Final = load("task")
 _CURRENT: Final = Keyed(Bulk(_RUN["current"], 1), column=2)
 _BY_RUN_ID: Final = Keyed(Bulk(_RUN["by_run_id"], 1), column=1)
 
+_HISTORIES: Final = Bulk(_READ["histories"], 2)
+
 _as_event: Final = partial(tuple.__new__, Event)
 """``Event._make`` without its call into Python: histories are long."""
 
@@ -88,6 +90,17 @@ class Reading:
 
         def read(connection: sqlite3.Connection) -> list[Event]:
             return list(map(_as_event, connection.execute(_READ["history"], parameters)))
+
+        return await self._pool.run(read)
+
+    async def read_histories(self, run_ids: Sequence[str]) -> list[list[Event]]:
+        places = [part for place in enumerate(run_ids) for part in place]
+
+        def read(connection: sqlite3.Connection) -> list[list[Event]]:
+            found: list[list[Event]] = [[] for _ in run_ids]
+            for place, *columns in _HISTORIES.read(connection, places):
+                found[place].append(_as_event(columns))
+            return found
 
         return await self._pool.run(read)
 

@@ -16,6 +16,14 @@ SELECT * FROM durable_run_rows WHERE parent_run_id = ? ORDER BY key;
 SELECT seq, batch, kind, at_us, actor, command, name, detail, payload, hash FROM durable_events
 WHERE run_key = (SELECT key FROM durable_runs WHERE run_id = ?) AND seq > ? ORDER BY seq LIMIT ?;
 
+-- name: histories
+-- The run's place among those that are asked for, then the columns of ``history``.
+SELECT v.column1, e.seq, e.batch, e.kind, e.at_us, e.actor, e.command, e.name, e.detail, e.payload, e.hash
+FROM (VALUES {rows}) AS v
+CROSS JOIN durable_runs AS r ON r.run_id = v.column2
+CROSS JOIN durable_events AS e ON e.run_key = r.key
+ORDER BY v.column1, e.seq;
+
 -- name: blobs
 SELECT b.hash, b.data FROM durable_runs AS r JOIN durable_blob_refs AS f ON f.run_key = r.key JOIN durable_blobs AS b ON b.hash = f.hash WHERE r.run_id = ?;
 
