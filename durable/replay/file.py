@@ -151,7 +151,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _digest(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of a run without its own digest, whatever the order of its keys and the layout of the file."""
+    """SHA-256 of a run without its own digest, whatever the layout of the file."""
     own = {name: value for name, value in fields.items() if name != "sha256"}
     text = json.dumps(own, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()

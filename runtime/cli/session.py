@@ -69,11 +69,11 @@ class Session:
                 flags += [flag, value]
         return shlex.join(["durable", *words, *flags])
 
-    def open_store(self) -> Store:
+    def open_store(self, *, read_only: bool = False) -> Store:
         """The store, not yet connected."""
         from runtime.store.url import open_store
 
-        return open_store(self.store_url)
+        return open_store(self.store_url, read_only=read_only)
 
     def load_codecs(self) -> Sequence[PayloadCodec]:
         """The payload codecs that ``--codecs`` names.
@@ -90,20 +90,23 @@ class Session:
             raise ConfigurationError(f"expected {self.codecs} to be a list of payload codecs, got {codecs!r}")
         return codecs
 
-    def run(self, work: Callable[[Client], Awaitable[T]], *, creates: bool = False) -> T | None:
+    def run(
+        self, work: Callable[[Client], Awaitable[T]], *, creates: bool = False, read_only: bool = False
+    ) -> T | None:
         """Do the work of a command with a connected client.
 
         Args:
             work: gets the client.
             creates: make the store if there is none; otherwise nothing is done then, and None returned.
+            read_only: nothing is written, not even to bring the store to the current schema.
         """
-        return asyncio.run(self._run(work, creates))
+        return asyncio.run(self._run(work, creates, read_only))
 
-    async def _run(self, work: Callable[[Client], Awaitable[T]], creates: bool) -> T | None:
+    async def _run(self, work: Callable[[Client], Awaitable[T]], creates: bool, read_only: bool) -> T | None:
         from runtime.client.client import Client
 
         codecs = self.load_codecs()
-        store = self.open_store()
+        store = self.open_store(read_only=read_only)
         if not creates and is_missing(store):
             return None
         try:
@@ -112,7 +115,9 @@ class Session:
         finally:
             await store.close()
 
-    def with_run(self, run_id: str, work: Callable[[Client, RunHandle[Any]], Awaitable[T]]) -> T:
+    def with_run(
+        self, run_id: str, work: Callable[[Client, RunHandle[Any]], Awaitable[T]], *, read_only: bool = False
+    ) -> T:
         """Do the work of a command that is about one run.
 
         Raises:
@@ -122,7 +127,7 @@ class Session:
         async def find(client: Client) -> tuple[T]:
             return (await work(client, await find_run(client, run_id)),)
 
-        done = self.run(find)
+        done = self.run(find, read_only=read_only)
         if done is None:
             url = self.open_store().url
             raise RunNotFoundError(f"no run {run_id!r}: there is no store at {url}", workflow_id=run_id)

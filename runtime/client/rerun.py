@@ -143,7 +143,7 @@ def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str, 
     kept = {name: value for name, value in first.details.items() if name in _KEPT_OF_START} if first else {}
     detail = write_detail(**{**kept, "retry_of": row.run_id, "attempt": _attempt(history) + 1})
     start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload) if first else None, actor=actor)
-    return _new_run(row, run_id, run_id, now_us, actor, start, (), (), _attributes(history[:1]))
+    return _new_run(row, run_id, run_id, now_us, actor, start, (), (), attributes_of(history[:1]))
 
 
 async def _from_prefix(
@@ -162,7 +162,7 @@ async def _from_prefix(
         first = history[0]
         detail = merge_details(first.detail, write_detail(retry_of=row.run_id, attempt=_attempt(history) + 1))
         start = Fact(EventKind.RUN_STARTED, detail=detail, payload=inline(first.payload), actor=actor)
-        return _new_run(row, run_id, row.origin_id, now_us, actor, start, (), (), _attributes(history[:1]))
+        return _new_run(row, run_id, row.origin_id, now_us, actor, start, (), (), attributes_of(history[:1]))
     adoption = adoption or Adoption()
     prefix = [event for batch in batches[:cut] for event in batch]
     known = {event.command for event in prefix if event.command is not None}
@@ -181,7 +181,7 @@ async def _from_prefix(
     about = write_detail(retry_of=row.run_id, at=prefix[-1].seq, attempt=_attempt(history) + 1)
     forked = recorder.append(EventKind.RUN_FORKED, actor, None, None, about)
     messages = [InboxRow(row.workflow_id, run_id, None, fact, now_us) for fact in facts]
-    new = _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages, _attributes(prefix))
+    new = _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages, attributes_of(prefix))
     return replace(new, children=adoption.runs)
 
 
@@ -191,7 +191,7 @@ def _attempt(history: Sequence[Event]) -> int:
     return max((int(event.details.get("attempt", 1)) for event in stages), default=1)
 
 
-def _attributes(history: Sequence[Event]) -> dict[str, Any]:
+def attributes_of(history: Sequence[Event]) -> dict[str, Any]:
     """The searchable fields at the end of a history."""
     attributes: dict[str, Any] = {}
     for event in history:

@@ -9,5 +9,6 @@ worktree    that revision's files, for as long as they are needed
 
 from runtime.replay.guard import GuardReport, replay_store
 from runtime.replay.selection import Selection
+from runtime.replay.transfer import export_run, import_runs
 
-__all__ = ["GuardReport", "Selection", "replay_store"]
+__all__ = ["GuardReport", "Selection", "export_run", "import_runs", "replay_store"]
