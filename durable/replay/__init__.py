@@ -6,9 +6,10 @@
     report      what is found: breakages and misfits, alike ones together
     file        a recording as a readable JSON file that is checked by its hashes
     disclosure  a recording without its payload codecs
+    standstill  where the code of a replayed run stands: the frames of its coroutines
 
-Nothing here reads a store, writes anything or runs a step. ``durable replay`` is built on it, and a test harness may be as
-well.
+Nothing here reads a store, writes anything or runs a step. ``durable replay``, ``export`` and ``debug`` are built on it, and a test
+harness may be as well.
 """
 
 from durable.replay.check import replay_history, replay_recording

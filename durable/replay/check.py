@@ -218,11 +218,7 @@ class Check:
     # -- words --------------------------------------------------------------------------------------------
 
     def _explain(self, error: BaseException, batch: Sequence[Event]) -> Breakage:
-        replayer = self._replayer
-        first = next((event for event in batch if event.kind != EventKind.RUN_STARTED), batch[0])
-        recorded = describe(first.kind, first.name, first.details)
-        where = definition_line(replayer.definition.fn).strip().removeprefix("at ")
-        found = _breakage(error, batch[0].seq, recorded, where)
+        found = explain(error, batch, self._replayer.definition)
         misfits = [misfit for misfit in self._drift.misfits if misfit.event <= found.event]
         if misfits and found.kind in (BreakageKind.DIVERGENCE, BreakageKind.MISFIT):
             return _because_of(found, misfits[-1])
@@ -260,6 +256,13 @@ class Check:
 
         hide = envelope.encrypts or (record.payload is not None and envelope.hides(record.payload))
         return first_change(before, now, hide=hide)
+
+
+def explain(error: BaseException, batch: Sequence[Event], workflow: WorkflowDefinition[..., Any]) -> Breakage:
+    """The breakage that an exception out of the replay of a batch amounts to."""
+    first = next((event for event in batch if event.kind != EventKind.RUN_STARTED), batch[0])
+    recorded = describe(first.kind, first.name, first.details)
+    return _breakage(error, batch[0].seq, recorded, definition_line(workflow.fn).strip().removeprefix("at "))
 
 
 def _breakage(error: BaseException, event: int, recorded: str, where: str) -> Breakage:

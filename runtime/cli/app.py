@@ -67,6 +67,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "retry": Entry("steer", "retry", STEERING),
     "rollback": Entry("undo", "rollback", STEERING),
     "replay": Entry("replay", "replay", CHECKING),
+    "debug": Entry("debug", "debug", CHECKING),
     "export": Entry("transfer", "export_run", KEEPING),
     "import": Entry("transfer", "import_run", KEEPING),
     "purge": Entry("house", "purge", KEEPING),

@@ -48,6 +48,13 @@ async def read_recordings(
         yield recordings
 
 
+async def read_recording(store: Store, row: RunRow) -> Recording:
+    """The recording of one run, with what waits to be applied."""
+    unread = [item.fact for item in await store.read_inbox(row.run_id)]
+    history = await store.read_history(row.run_id)
+    return Recording(identity_of(row), history, await store.read_blobs(row.run_id), unread)
+
+
 def _chunks(rows: Iterable[RunRow]) -> Iterator[list[RunRow]]:
     """Runs together whose histories fit into memory."""
     chunk: list[RunRow] = []

@@ -19,12 +19,11 @@ from durable.duration import to_instant
 from durable.errors import ConfigurationError, ConflictError, RunExistsError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind
-from durable.replay import Recording
 from durable.replay.disclosure import disclose
 from durable.replay.file import ExportedRun, write_runs
 from runtime.client.rerun import attributes_of
 from runtime.client.termination import commit_one
-from runtime.replay.reading import identity_of
+from runtime.replay.reading import read_recording
 from runtime.store.row import AttemptOutcome, AttemptRow, LogRow, NewRun, RunRow, StreamItem
 from runtime.store.rule import KEPT_LOGS
 from runtime.store.turn import RunChange, Turn
@@ -74,9 +73,7 @@ async def export_run(
 
 async def _read(client: Client, row: RunRow, *, history_only: bool, decrypt: bool) -> ExportedRun:
     store, run_id = client.store, row.run_id
-    events = await store.read_history(run_id)
-    unread = [item.fact for item in await store.read_inbox(run_id)]
-    recording = Recording(identity_of(row), events, await store.read_blobs(run_id), unread)
+    recording = await read_recording(store, row)
     attempts: list[dict[str, Any]] = []
     logs: list[dict[str, Any]] = []
     if not history_only:

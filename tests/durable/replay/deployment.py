@@ -121,6 +121,8 @@ class Life:
 
     @property
     def recording(self) -> Recording:
+        """What the run has left; it is lived no further."""
+        self.replayer.evict()
         return Recording(self.identity, self.events, self.blobs)
 
 
@@ -140,7 +142,6 @@ def deploy(
     """Live a run with the old code, and replay it against the new."""
     life = Life(code_of(old), workflow, *args, codecs=codecs)
     live(life)
-    life.replayer.evict()
     text = new if isinstance(new, str) else new(old)
     assert text != old or not callable(new), "the change found nothing to change"
     options.setdefault("codecs", codecs)

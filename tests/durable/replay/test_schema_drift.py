@@ -59,7 +59,6 @@ def everything(life: Life) -> None:
 def lived(source: str = FLOW, **options) -> Life:
     life = Life(code_of(source), "buy", order_of, **options)
     everything(life)
-    life.replayer.evict()
     return life
 
 
