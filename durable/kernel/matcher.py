@@ -23,6 +23,9 @@ CANCELS: Final = frozenset(
 UNCOMPARED: Final = frozenset({EventKind.RUN_FAILED, EventKind.UPDATE_FAILED, EventKind.ROLLBACK_FAILED})
 """Records whose payload holds a traceback, which changes with every edit of the code."""
 
+RAISES: Final = "an exception out of the workflow"
+"""What code asks for that fails."""
+
 REMEDY: Final = (
     'keep the old path behind ctx.patched("..."), move the read into a step, or undo the change and run the new code '
     "under another workflow name"
@@ -56,7 +59,7 @@ def describe(kind: str, name: str | None, detail: dict[str, Any] | None = None) 
         case EventKind.RUN_COMPLETED:
             return "return from the workflow"
         case EventKind.RUN_FAILED:
-            return "an exception out of the workflow"
+            return RAISES
         case _:
             return f"{EventKind(kind).value}({name!r})" if name else EventKind(kind).value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
@@ -30,7 +31,7 @@ from durable.info import RunIdentity
 from durable.interceptor import Interceptor
 from durable.kernel.issuing import InputDifference
 from durable.kernel.line import definition_line, raised_line
-from durable.kernel.matcher import describe
+from durable.kernel.matcher import RAISES, describe
 from durable.kernel.replayer import Replayer
 from durable.registry import Registry
 from durable.replay.disclosure import DISCLOSED
@@ -219,6 +220,10 @@ class Check:
 
     def _explain(self, error: BaseException, batch: Sequence[Event]) -> Breakage:
         found = explain(error, batch, self._replayer.definition)
+        raised = self._replayer.failure_text
+        if raised is not None and found.requested == RAISES:
+            cause = f"workflow code raised {raised}"
+            found = replace(found, cause=cause, message=_retold(found.message, cause, found.remedy))
         misfits = [misfit for misfit in self._drift.misfits if misfit.event <= found.event]
         if misfits and found.kind in (BreakageKind.DIVERGENCE, BreakageKind.MISFIT):
             return _because_of(found, misfits[-1])
@@ -241,7 +246,7 @@ class Check:
             where=error.data["where"],
             cause=cause,
             remedy=_INPUT_REMEDY,
-            message=_words(error, cause, _INPUT_REMEDY),
+            message=_retold(error.message, cause, _INPUT_REMEDY),
         )
 
     def _change(self, difference: InputDifference) -> str | None:
@@ -314,20 +319,10 @@ def _because_of(found: Breakage, misfit: Misfit) -> Breakage:
     cause = (
         f"{misfit.subject} (event {misfit.event}) does not fit {misfit.type or 'its type'} any more: {misfit.problem}"
     )
-    message = f"{found.message.partition('  cause: ')[0].rstrip()}\n  cause:     {cause}\n  remedy:    {_MISFIT_REMEDY}"
-    return Breakage(
-        found.kind,
-        found.event,
-        found.recorded,
-        found.requested,
-        found.where,
-        cause,
-        _MISFIT_REMEDY,
-        message,
-        found.code,
-    )
+    return replace(found, cause=cause, remedy=_MISFIT_REMEDY, message=_retold(found.message, cause, _MISFIT_REMEDY))
 
 
-def _words(error: NondeterminismError, cause: str, remedy: str) -> str:
-    head = error.message.partition("\n  cause:")[0]
+def _retold(message: str, cause: str, remedy: str) -> str:
+    """The message of a mismatch with a cause and a remedy that are nearer to the point."""
+    head = message.partition("\n  cause:")[0]
     return f"{head}\n  cause:     {cause}\n  remedy:    {remedy}"

@@ -48,6 +48,15 @@ def replay(
         int | None,
         typer.Option("--seed", metavar="N", help="Of the sample; printed if it is not given.", show_default=False),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="REV",
+            help="Replay the same histories with the code of this git revision as well, and compare.",
+            show_default=False,
+        ),
+    ] = None,
     allow_input_changes: Annotated[
         bool,
         typer.Option(
@@ -79,6 +88,10 @@ def replay(
     if file and selection != type(selection)():
         raise ConfigurationError("--file names the runs; leave out the flags that choose runs of a store")
     order = Order(tuple(targets), tuple(file or ()), selection, strict=not allow_input_changes)
+    if against is not None:
+        from runtime.cli.comparing import compare_revisions
+
+        return compare_revisions(session, order, against)
     code = load_all(list(targets))
     tune_interpreter()
     return asyncio.run(check(session, order, code))

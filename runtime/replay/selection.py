@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Selection:
 
     Attributes:
         ids: workflow ids or run ids; only these.
+        run_ids: any number of run ids; only these, without those that are gone.
         workflow: only runs of this workflow.
         status: only runs of these statuses.
         all_runs: ended ones as well.
@@ -37,6 +39,7 @@ class Selection:
     all_runs: bool = False
     sample: int | None = None
     seed: int | None = None
+    run_ids: Sequence[str] = ()
 
 
 async def select_rows(store: Store, selection: Selection) -> AsyncIterator[list[RunRow]]:
@@ -72,6 +75,12 @@ async def _sample(store: Store, selection: Selection, size: int) -> list[RunRow]
 async def _pages(store: Store, selection: Selection) -> AsyncIterator[list[RunRow]]:
     if selection.ids:
         yield [await _find(store, one) for one in selection.ids]
+        return
+    if selection.run_ids:
+        for start in range(0, len(selection.run_ids), _PAGE):
+            # Asked for together, they are found by one statement.
+            asked = map(store.get_run_by_id, selection.run_ids[start : start + _PAGE])
+            yield [row for row in await asyncio.gather(*asked) if row is not None]
         return
     for where in _filters(selection):
         cursor: str | None = None
