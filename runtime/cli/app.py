@@ -68,6 +68,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rollback": Entry("undo", "rollback", STEERING),
     "replay": Entry("replay", "replay", CHECKING),
     "debug": Entry("debug", "debug", CHECKING),
+    "graph": Entry("graph", "graph", CHECKING),
     "export": Entry("transfer", "export_run", KEEPING),
     "import": Entry("transfer", "import_run", KEEPING),
     "purge": Entry("house", "purge", KEEPING),
