@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from durable.registry import Registry
 from durable.replay import Misfit, Recording
 from durable.replay.report import BreakageKind, Finding, Group, finding_fields
+from durable.timeline.text import Cell
 from runtime.cli.exitcode import ExitCode
-from runtime.cli.output import Cell, count
+from runtime.cli.output import count
 from runtime.cli.session import Session
 from runtime.cli.target import Code
 from runtime.replay.file import recordings_in
@@ -58,29 +60,18 @@ async def check(session: Session, order: Order, code: Code) -> int:
     return ExitCode.OK if report.ok else ExitCode.FAILED
 
 
-class opened:  # noqa: N801 - used as a function: ``async with opened(...)``
+@asynccontextmanager
+async def opened(session: Session, order: Order) -> AsyncIterator[tuple[AsyncIterator[list[Recording]], str]]:
     """The recordings of an order, from files or from the store, and where they come from in words."""
-
-    def __init__(self, session: Session, order: Order, limits: dict[str, int] | None = None) -> None:
-        self._session = session
-        self._order = order
-        self._limits = limits
-        self._store: Any = None
-
-    async def __aenter__(self) -> tuple[AsyncIterator[list[Recording]], str]:
-        order = self._order
-        if order.files:
-            return recordings_in(order.files), count(len(order.files), "file")
-        from runtime.store.url import open_store
-
-        store = open_store(self._session.store_url, read_only=True)
-        await store.open()
-        self._store = store
-        return recordings_of(store, order.selection, self._limits), store.url
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._store is not None:
-            await self._store.close()
+    if order.files:
+        yield recordings_in(order.files), count(len(order.files), "file")
+        return
+    store = session.open_store(read_only=True)
+    await store.open()
+    try:
+        yield recordings_of(store, order.selection), store.url
+    finally:
+        await store.close()
 
 
 # -- showing ----------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ async def read_recordings(
             limit = None if limits is None else limits.get(row.run_id)
             events = history if limit is None else [event for event in history if event.seq <= limit]
             blobs = await store.read_blobs(row.run_id) if _has_blobs(events) else {}
-            unread = await store.read_inbox(row.run_id) if limit is None and _may_have_mail(row, now_us) else []
+            has_moved = len(events) < len(history)  # then what waited may have been applied behind the limit
+            unread = [] if has_moved or not _may_have_mail(row, now_us) else await store.read_inbox(row.run_id)
             recordings.append(Recording(identity_of(row), events, blobs, [item.fact for item in unread]))
         yield recordings
 

@@ -14,7 +14,7 @@ from durable.history import Event
 from durable.replay import BreakageKind
 from runtime import Runtime
 from runtime.replay import Selection, replay_store
-from runtime.replay.reading import _chunks
+from runtime.replay.reading import _chunks, read_recordings
 from runtime.store.memory import MemoryStore
 from runtime.store.row import NewRun
 from runtime.store.sqlite import SqliteStore
@@ -211,6 +211,15 @@ async def test_run_that_was_purged_meanwhile_is_left_out(url: str, monkeypatch: 
     monkeypatch.setattr(SqliteStore, "read_histories", purged)
     report = await replay_store(url, workflows=[waits, ends], selection=Selection(ids=["w0", "w1"]))
     assert (report.ok, report.runs) == (True, 1)
+
+
+async def test_history_is_looked_at_up_to_a_limit(url: str):
+    store = SqliteStore(Path(url.removeprefix("sqlite:///")))
+    await store.open()
+    rows = [await store.get_run(name) for name in ("w1", "later")]
+    [recordings] = [found async for found in read_recordings(store, rows, 1 << 60, {rows[0].run_id: 1})]
+    await store.close()
+    assert [(len(one.events), len(one.unread)) for one in recordings] == [(1, 0), (0, 1)]
 
 
 async def test_open_store_is_used_as_it_is():
