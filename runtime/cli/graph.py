@@ -18,7 +18,7 @@ def graph(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET|ID",
+            metavar="WHAT",
             help="A workflow's code, as file.py, file.py:workflow, module or module:workflow; or a run, by workflow id or run id.",
             show_default=False,
         ),
