@@ -130,15 +130,15 @@ async def import_runs(client: Client, runs: Sequence[ExportedRun], source: str) 
         prepared = [(_new_run(run), _turn(run, source)) for run in runs]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{source} is no exported run: {type(error).__name__}: {error}") from error
-    for new, _ in prepared:
-        await _check_free(client, new)
+    begun = {new.run_id for new, _ in prepared if await _is_begun(client, new)}
     rows = []
     seen: set[str] = set()
     for new, turn in prepared:
         # In one file two runs of an id are those of a chain: the earlier ones have ended.
         again = new.workflow_id in seen
         seen.add(new.workflow_id)
-        await client.store.start(replace(new, on_conflict="replace") if again else new)
+        if new.run_id not in begun:
+            await client.store.start(replace(new, on_conflict="replace") if again else new)
         outcome = await commit_one(client, turn)
         if isinstance(outcome, ConflictError):
             raise RunExistsError(f"run {new.run_id} was changed while it was imported", run_id=new.run_id)
@@ -150,9 +150,17 @@ async def import_runs(client: Client, runs: Sequence[ExportedRun], source: str) 
     return rows
 
 
-async def _check_free(client: Client, new: NewRun) -> None:
+async def _is_begun(client: Client, new: NewRun) -> bool:
+    """Whether an import of this very run was cut off, so that its row is there and nothing else.
+
+    Raises:
+        RunExistsError: its workflow id or its run id is taken otherwise.
+    """
     taken = await client.store.get_run(new.workflow_id) or await client.store.get_run_by_id(new.run_id)
-    if taken is not None:
+    if taken is None:
+        return False
+    is_empty = taken.seq == 0 and taken.status is RunStatus.PENDING and taken.queue == QUEUE
+    if taken.run_id != new.run_id or not is_empty:
         raise RunExistsError(
             f"workflow id {taken.workflow_id!r} is taken in {client.store.url}: run {taken.run_id} ({taken.status}) has it; import "
             "into another store (--store sqlite:///FILE), or replay the file as it is: durable replay --file FILE TARGET",
@@ -160,6 +168,7 @@ async def _check_free(client: Client, new: NewRun) -> None:
             run_id=taken.run_id,
             status=str(taken.status),
         )
+    return True
 
 
 def _new_run(run: ExportedRun) -> NewRun:

@@ -10,7 +10,7 @@ import pytest
 
 from durable import Context, RetryPolicy, Signal, step, workflow
 from durable.codec import AesGcmCodec
-from durable.errors import ConfigurationError, RunExistsError, RunFailedError
+from durable.errors import ConfigurationError, RunExistsError, RunFailedError, StoreUnavailableError
 from durable.replay.file import ExportedRun, read_runs
 from runtime import Client, Runtime
 from runtime.client.timeline import read_timeline
@@ -213,6 +213,24 @@ async def test_taken_ids_are_refused_and_nothing_is_written(stores):
     assert await target.get_run("flow") is None
     with pytest.raises(RunExistsError, match="durable replay --file"):
         await imported(source, runs)
+
+
+async def test_import_that_was_cut_off_is_gone_on_with(stores, monkeypatch: pytest.MonkeyPatch):
+    source, target = stores
+    await live(source)
+    _, runs = await exported(source, "flow")
+
+    async def away(*_: object) -> StoreUnavailableError:
+        return StoreUnavailableError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("runtime.replay.transfer.commit_one", away)
+        with pytest.raises(StoreUnavailableError):
+            await imported(target, runs)
+    assert (await target.get_run("flow")).status == "pending"
+    await imported(target, runs)
+    assert (await target.get_run("flow")).status == "paused"
+    assert (await replay_store(target, workflows=ALL)).ok
 
 
 async def test_chain_of_an_id_arrives_in_its_order(stores):
