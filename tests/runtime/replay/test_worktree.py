@@ -14,9 +14,10 @@ from durable.errors import ConfigurationError
 from runtime.replay.worktree import worktree
 
 PROGRAM = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from runtime.replay.worktree import worktree
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background has it ignored
 with worktree("HEAD", Path.cwd()) as tree:
     print(tree.root, flush=True)
     sys.stdin.read()
