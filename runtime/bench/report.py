@@ -13,6 +13,7 @@ from runtime.bench.measure import Row
 from runtime.bench.process import measure_processes
 from runtime.bench.replay import measure_replay
 from runtime.bench.sleeping import measure_sleepers
+from runtime.bench.testing import measure_tests
 from runtime.bench.throughput import (
     measure_reaction,
     measure_reaction_between_processes,
@@ -32,6 +33,7 @@ async def measure(folder: Path, sleepers: int) -> AsyncIterator[Row]:
     for row in measure_replay():
         yield row
     yield await guarding.measure_guard(folder, guarding.RUNS)
+    yield await measure_tests()
     yield await measure_reaction(folder)
     yield await measure_reaction_between_processes(folder)
     for row in await measure_sleepers(folder, sleepers):

@@ -134,3 +134,8 @@ def test_asgi_app_starts_and_shows_runs(tmp_path, monkeypatch):
         assert client.get("/orders/acme").status_code == 404
         assert client.post("/orders/acme").json() == {"workflow_id": "order-acme"}
         assert client.get("/orders/acme").json()["workflow"] == "order"
+
+
+def test_the_page_on_testing_begins_with_the_example_that_runs():
+    block = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "testing.md").read_text(), re.DOTALL)[0]
+    assert block.strip() in (EXAMPLES / "test_deploy.py").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bench import guarding, main, process, replay, throughput
+from runtime.bench import guarding, main, process, replay, testing, throughput
 
 ROWS = [
     "durable steps/s, 3 runs at once",
@@ -17,6 +17,7 @@ ROWS = [
     "a run of 2,000 events is back in",
     "cost of step 2,000 against step 500",
     "20 runs of 50 events are replayed in",
+    "tests/s in virtual time: a month of sleep, an hour of retries",
     "signal to reaction, idle worker, in process, p50",
     "signal to reaction, worker in another process, p50",
     "7 sleeping runs: disk of each",
@@ -35,6 +36,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(throughput, name, value)
     monkeypatch.setattr(replay, "EVENTS", 2_000)
     monkeypatch.setattr(guarding, "RUNS", 20)
+    monkeypatch.setattr(testing, "TESTS", 2)
     monkeypatch.setattr(process, "ROUNDS", 1)
     monkeypatch.setattr("runtime.bench.report.tune_interpreter", lambda: None)
 
