@@ -29,6 +29,7 @@ from pydantic_core import from_json, to_json
 from durable.codec.closed import is_plain
 from durable.codec.difference import difference
 from durable.errors import DurableError, HistoryCorruptedError, MissingCodeError, StepError
+from durable.text import escape
 
 MAX_MESSAGE: Final = 8 * 1024
 MAX_TRACEBACK: Final = 16 * 1024
@@ -104,7 +105,7 @@ class _Recorder:
         if cause is not None and id(cause) not in self._told and depth < MAX_CAUSES:
             record["cause"] = self.record(cause, depth=depth + 1, with_frames=with_frames)
         if isinstance(error, BaseExceptionGroup):
-            record["args"] = [_plain_text(error.message)]
+            record["args"] = [escape(str(error.message))]
             record["rebuilds"] = _group_rebuilds(error)
             record["leaves"] = [
                 self.record(leaf, depth=depth + 1, with_frames=with_frames and index < MAX_FRAMED_LEAVES)
@@ -181,15 +182,11 @@ def _message(error: BaseException) -> str:
 
 def _text(text: Any, limit: int) -> str:
     """A text that JSON can hold, its middle cut out if it is longer than the limit."""
-    plain = _plain_text(text)
+    plain = escape(str(text))
     if len(plain) <= limit:
         return plain
     half = limit // 2
     return f"{plain[:half]}\n[... {len(plain) - 2 * half} characters left out ...]\n{plain[-half:]}"
-
-
-def _plain_text(text: Any) -> str:
-    return str(text).encode(errors="backslashreplace").decode()
 
 
 def _frames(error: BaseException) -> str:

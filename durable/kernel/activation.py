@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from durable.commands import Command
 from durable.history import Event, Fact
 from durable.kernel.mailbox import Rejection
+from durable.kernel.runlog import LogLine
 
 
 @dataclass(slots=True)
@@ -28,4 +29,4 @@ class Activation:
     rejections: list[Rejection] = field(default_factory=list)
     unread: list[Fact] = field(default_factory=list)
     blobs: Mapping[str, bytes] = field(default_factory=dict)
-    logs: list[tuple[str, str]] = field(default_factory=list)
+    logs: list[LogLine] = field(default_factory=list)

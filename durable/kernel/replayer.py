@@ -38,6 +38,7 @@ from durable.kernel.mailbox import Mailbox
 from durable.kernel.operation import Waiter
 from durable.kernel.outcome import OUTCOMES
 from durable.kernel.payload import SMALL, Payloads
+from durable.kernel.runlog import LogLine
 from durable.kernel.timers import RUN_DEADLINE, Timers
 from durable.saga import CompensationStack
 
@@ -118,7 +119,7 @@ class Replayer:
         self.attempt = identity.attempt
         self.failure: BaseException | None = None
         self.root: asyncio.Task[Any] | None = None
-        self.logs: list[tuple[str, str]] = []
+        self.logs: list[LogLine] = []
         self.is_replaying = False
         self.is_closing = False
         self.is_over = False
@@ -195,7 +196,7 @@ class Replayer:
             self.payloads.blobs = {}
         activation.blobs = self.payloads.envelope.take_blobs()
         for message, error in self.loop.complaints:
-            self.logs.append(("WARNING", f"{message}: {error!r}" if error is not None else message))
+            self.logs.append(LogLine("WARNING", f"{message}: {error!r}" if error is not None else message))
         self.loop.complaints.clear()
         activation.logs, self.logs = self.logs, []
         return activation

@@ -23,6 +23,8 @@ from typing import Any, Final, Literal, TextIO
 
 from durable.attempt import RunningStep, current_step
 from durable.errors import StoreError, StoreUnavailableError
+from durable.kernel.runlog import LogLine
+from durable.text import escape
 from runtime.clock import Clock
 from runtime.store.row import LogRow, RunRow
 
@@ -93,7 +95,7 @@ class RunLogHandler(logging.Handler):
             return
         try:
             info = running.info()
-            row = LogRow(info.run_id, self._clock.now_us(), record.levelname, info.step, text_of(record))
+            row = LogRow(info.run_id, self._clock.now_us(), escape(record.levelname), info.step, text_of(record))
         except Exception:  # noqa: BLE001 - as every handler: a line that cannot be formatted must not fail the step
             self.handleError(record)
             return
@@ -138,10 +140,15 @@ class RunLogHandler(logging.Handler):
 
 
 def text_of(record: logging.LogRecord) -> str:
-    """The message of a record with its traceback, cut to a length that is kept."""
+    """The message of a record with its traceback, escaped where no store takes it, and cut to a length that is kept."""
     text = record.getMessage()
     if record.exc_info:
         text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+    return shorten(escape(text))
+
+
+def shorten(text: str) -> str:
+    """A text cut to a length that is kept."""
     left = len(text) - MAX_MESSAGE
     return text if left <= 0 else f"{text[:MAX_MESSAGE]} [... {left} characters left out]"
 
@@ -154,12 +161,13 @@ def run_ids(row: RunRow) -> dict[str, str]:
     return {"workflow_id": row.workflow_id, "run_id": row.run_id, "workflow": row.workflow}
 
 
-def show_lines(row: RunRow, lines: Iterable[tuple[str, str]]) -> None:
-    """Hand lines of workflow code, (level name, text), to the program's handlers; their turn has kept them."""
+def show_lines(row: RunRow, lines: Iterable[LogLine]) -> None:
+    """Hand lines of workflow code to the program's handlers; their turn has kept them."""
     levels = logging.getLevelNamesMapping()
     ids = run_ids(row)
-    for level, text in lines:
-        _run_logger.log(levels.get(level, logging.INFO), "%s", text, extra=ids)
+    for line in lines:
+        level, text = line
+        _run_logger.log(levels.get(level, logging.INFO), "%s", text, extra={**line.extra, **ids})
 
 
 def about(record: logging.LogRecord) -> Mapping[str, Any]:

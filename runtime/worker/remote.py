@@ -25,6 +25,7 @@ from pydantic_core import from_json, to_json
 from durable.attempt import StepInfo, current_step
 from durable.codec import record_exception
 from durable.step import as_step
+from durable.text import escape
 from runtime.worker.logs import STANDARD_FIELDS, text_of
 
 HEADER: Final = struct.Struct(">Q")
@@ -44,6 +45,15 @@ def pack(*message: Any) -> bytes:
     """A message as bytes."""
     body = to_json(message, inf_nan_mode="constants", fallback=str)
     return HEADER.pack(len(body)) + body
+
+
+def _sendable(value: Any) -> Any:
+    """The value of an extra field, or its text, escaped, if JSON cannot hold it."""
+    try:
+        to_json(value, inf_nan_mode="constants", fallback=str)
+    except ValueError:  # half a surrogate pair somewhere, or a cycle
+        return escape(str(value))
+    return value
 
 
 class _Wire(logging.Handler):
@@ -70,7 +80,7 @@ class _Wire(logging.Handler):
         """Send a record as it reads."""
         try:
             fields = {name: getattr(record, name) for name in SENT_FIELDS}
-            extra = {name: value for name, value in vars(record).items() if name not in STANDARD_FIELDS}
+            extra = {name: _sendable(value) for name, value in vars(record).items() if name not in STANDARD_FIELDS}
             with self._sending:
                 if self._is_open:
                     self._send("log", {**extra, **fields, "msg": text_of(record)})

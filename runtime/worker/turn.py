@@ -48,6 +48,7 @@ from runtime.store.reason import without_halt
 from runtime.store.row import AttemptRow, InboxRow, LogRow, NewRun, QuestionRow, RunRow, StreamItem, TaskRow, UpdateRow
 from runtime.store.turn import RunChange, Turn
 from runtime.worker.held import HeldRun
+from runtime.worker.logs import shorten
 
 if TYPE_CHECKING:
     from runtime.worker.options import EngineOptions
@@ -303,7 +304,7 @@ def _write_outcomes(draft: TurnDraft, activation: Activation) -> None:
         if event.kind == EventKind.QUESTION_ANSWERED and event.command not in draft.replayer.open:
             draft.add("closed_questions", event.command)
     for level, text in activation.logs:
-        draft.add("logs", LogRow(row.run_id, draft.now_us, level, row.workflow, text))
+        draft.add("logs", LogRow(row.run_id, draft.now_us, level, row.workflow, shorten(text)))
 
 
 def _change(

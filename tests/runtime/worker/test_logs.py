@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -105,6 +106,54 @@ async def test_stopped_worker_leaves_no_handler(tmp_path: Path, root: logging.Lo
     async with Runtime("memory://", workflows=[order]):
         assert len(root.handlers) == len(before) + 1
     assert root.handlers == before
+
+
+@step
+def logs_a_file_name(name: str) -> None:
+    log.warning("before")
+    log.warning("found %s", os.fsdecode(b"caf\xe9"), extra={"file": os.fsdecode(b"caf\xe9")})
+    log.warning("after")
+
+
+@workflow
+async def scan(ctx: Context) -> None:
+    ctx.log.warning("looking for %s", os.fsdecode(b"caf\xe9"))
+    await ctx.step(logs_a_file_name, "x")
+    await ctx.step(step(logs_a_file_name.fn, name="logs_a_file_name", isolation="process"), "x")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cache_size", [1000, 0])
+async def test_file_name_that_is_no_utf8_breaks_neither_run_nor_lines(
+    tmp_path: Path, root: logging.Logger, cache_size: int
+) -> None:
+    root.handlers.clear()  # the test runner's cannot take such lines
+    async with Runtime(f"sqlite:///{tmp_path}/l.db", workflows=[scan], cache_size=cache_size) as runtime:
+        run = await runtime.start(scan)
+        await run.result(timeout=30)
+        await runtime.worker.stop()
+        await runtime.store.open()
+        lines = [line.message for line in await run.logs()]
+    ofstep = ["before", "found caf\\udce9", "after"]
+    assert lines == ["looking for caf\\udce9", *ofstep, *ofstep]
+
+
+@workflow
+async def tells_more(ctx: Context) -> None:
+    ctx.log.info("paid", extra={"currency": "EUR", "workflow_id": "forged", "msg": "forged"})  # noqa: G101
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cache_size", [1000, 0])
+async def test_extra_fields_of_workflow_lines_reach_the_handlers(
+    caplog: pytest.LogCaptureFixture, cache_size: int
+) -> None:
+    async with Runtime("memory://", workflows=[tells_more], cache_size=cache_size) as runtime:
+        run = await runtime.start(tells_more)
+        await run.result(timeout=30)
+    (line,) = [line for line in caplog.records if line.name == "durable.run"]
+    assert (line.getMessage(), line.currency, line.workflow_id) == ("paid", "EUR", run.workflow_id)  # type: ignore[attr-defined]
+    assert (line.workflow_id_, line.msg_) == ("forged", "forged")  # type: ignore[attr-defined]
 
 
 # -- the handler by itself --------------------------------------------------------------------------------
@@ -210,6 +259,19 @@ async def test_line_that_cannot_be_formatted_does_not_fail_the_step(monkeypatch:
     current_step.reset(token)
     await handler.detach()
     assert kept.rows == []
+
+
+@pytest.mark.anyio
+async def test_text_that_no_store_takes_is_escaped() -> None:
+    kept = Kept()
+    handler = RunLogHandler(kept, lambda _: True, SystemClock())
+    logging.addLevelName(33, "\ud801")
+    token = current_step.set(Running())
+    handler.handle(logging.LogRecord("app", 33, "", 1, "bad \ud800", (), None))
+    current_step.reset(token)
+    emit(handler, "good")
+    await handler.detach()
+    assert [(row.level, row.message) for row in kept.rows] == [("\\ud801", "bad \\ud800"), ("INFO", "good")]
 
 
 @pytest.mark.anyio
