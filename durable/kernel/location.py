@@ -6,12 +6,14 @@ which is the user's. The answer for a file never changes, so it is kept.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from enum import Enum
 from functools import cache
 from pathlib import PurePath
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 
 class Owner(Enum):
@@ -82,3 +84,14 @@ def _short_path(filename: str, module: str) -> str:
     if parts and parts[-1] == "__init__.py":
         wanted += 1
     return "/".join(parts[-wanted:]) if len(parts) > wanted else filename
+
+
+def definition_place(function: Any) -> str:
+    """`` at shop/deploy.py:42`` of where a function, or what it wraps, is defined; '' of what has no code of its own."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    return f" at {_short_path(code.co_filename, getattr(function, '__module__', None) or '')}:{code.co_firstlineno}"

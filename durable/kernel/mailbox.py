@@ -22,6 +22,7 @@ from durable.errors import (
     UpdateFailedError,
 )
 from durable.history import Event, Fact, parse_detail, write_detail
+from durable.kernel.closure import call_read_only
 from durable.kernel.loop import DISCARDING
 from durable.messages import Message, Query, Signal, Update
 
@@ -58,7 +59,12 @@ class Handler:
     validate: Callable[..., Any] | None = None
 
     def validator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Register ``fn`` as the validator: called before acceptance, it refuses by raising and must not change anything."""
+        """Register ``fn`` as the validator of this update: it runs before the update is accepted, and refuses by raising.
+
+        A validator only reads. Replay does not call it: an update that was refused leaves no event, so nothing that a
+        validator remembers could be there again. One that changes a variable of the workflow is found out, and its update
+        refused with ``ReadOnlyError``; put the change into the handler, which runs once the update is accepted.
+        """
         if not isinstance(self.message, Update):
             raise DefinitionError(f"only updates have validators; {self.message!r} is a {self.message.kind}")
         if inspect.iscoroutinefunction(fn):
@@ -254,8 +260,8 @@ class Mailbox:
                 raise UnknownMessageError(self._unknown("update", name, Update))
             value = self._decode(handler.message, fact.payload)
             if handler.validate is not None:
-                with self._replayer.issuer.read_only("the validator"):
-                    handler.validate(*((value,) if handler.message.type is not None else ()))
+                arguments = (value,) if handler.message.type is not None else ()
+                call_read_only(self._replayer, "the validator", handler.validate, arguments)
         except DecodeError as error:
             rejection = MessageRejectedError(
                 f"update {name!r} does not fit its schema: {error.message}", path=error.path
@@ -337,8 +343,7 @@ class Mailbox:
         message = handler.message
         plain = self._replayer.payloads.envelope.open(payload) if payload is not None else "null"
         arguments = (message.codec.decode(plain),) if message.type is not None else ()
-        with self._replayer.issuer.read_only("a query"):
-            result = handler.fn(*arguments)
+        result = call_read_only(self._replayer, "a query", handler.fn, arguments)
         return self._replayer.payloads.seal(self._encode(message, result), message.result.has_secrets)[0]
 
     def _unknown(self, kind: str, name: str, cls: type[Message[Any]]) -> str:
