@@ -15,11 +15,7 @@ from durable.commands import (
     SetAttributes,
 )
 from durable.duration import Duration, instant_us, to_instant, to_us
-from durable.errors import (
-    ApprovalRejectedError,
-    DefinitionError,
-    QuestionTimeoutError,
-)
+from durable.errors import ApprovalRejectedError, QuestionTimeoutError
 from durable.history import merge_details, write_detail
 from durable.info import RunInfo
 from durable.kernel.child import ChildHandle, ExternalRun, start_child
@@ -27,7 +23,7 @@ from durable.kernel.mailbox import Handler
 from durable.kernel.operation import Operation, Waiter
 from durable.kernel.patch import deprecate_patch, is_patched
 from durable.kernel.payload import write_arguments
-from durable.kernel.people import APPROVAL, Decision, Verdict, ask
+from durable.kernel.people import APPROVAL, Decision, Verdict, ask, write_context
 from durable.kernel.runlog import RunLogger
 from durable.kernel.scope import SagaScope, register_compensation, roll_back
 from durable.kernel.stream import Stream
@@ -35,6 +31,7 @@ from durable.kernel.waiting import deadline_of, in_time, next_signal, start_time
 from durable.messages import Message, Signal
 from durable.saga import current_scope
 from durable.step import as_step
+from durable.text import check_attributes, check_name
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -101,7 +98,8 @@ class Context:
             if chosen is None:
                 key = f"{run.identity.origin_id}:{number}"
             else:
-                key = chosen if isinstance(chosen, str) else chosen(*args, **kwargs)
+                made = chosen if isinstance(chosen, str) else chosen(*args, **kwargs)
+                key = check_name(made, f"the idempotency key of step {definition.name!r}")
             scope = current_scope.get(None)
             command = ScheduleStep(number, definition, payload, detail, key, run.now_us)
             waiter = run.open[number] = Waiter(run, command, scope)
@@ -198,7 +196,7 @@ class Context:
         Raises:
             QuestionTimeoutError: nobody answered in time, and there is no default.
         """
-        about = write_detail(context=dict(context) if context else None)
+        about = write_context(context)
         deadline_us = deadline_of(self._run, timeout)
         waiter = ask(self._run, "question", prompt, schema, key, deadline_us, about)
         if not await in_time(self._run, waiter, deadline_us, "question"):
@@ -228,7 +226,7 @@ class Context:
             ApprovalRejectedError: a person said no.
             QuestionTimeoutError: nobody decided in time.
         """
-        about = write_detail(context=dict(context) if context else None)
+        about = write_context(context)
         deadline_us = deadline_of(self._run, timeout)
         waiter = ask(self._run, APPROVAL, prompt, Verdict, key, deadline_us, about)
         if not await in_time(self._run, waiter, deadline_us, "question"):
@@ -290,11 +288,11 @@ class Context:
         Replay:
             The answer is remembered per run, so that one that began on the old side stays there.
         """
-        return is_patched(self._run, id)
+        return is_patched(self._run, check_name(id, "the id of a patch"))
 
     def deprecate_patch(self, id: str) -> None:  # noqa: A002
         """Keep accepting runs that took the new side, once no run is left on the old one."""
-        deprecate_patch(self._run, id)
+        deprecate_patch(self._run, check_name(id, "the id of a patch"))
 
     def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End this run and go on as a new one with these arguments and a fresh history.
@@ -340,21 +338,20 @@ class Context:
     def publish(self, key: str, value: Any) -> None:
         """Set a value that others read with ``run.published(key)``, without asking the workflow."""
         run = self._run
+        check_name(key, "the key of a published value")
         run.issuer.issue(PublishValue(run.issuer.next_number(), key, None, run.payloads.seal_any(value)))
 
     def stream(self, name: str) -> Stream:
         """An append-only output that others read with ``run.stream(name)``."""
-        return Stream(self._run, name)
+        return Stream(self._run, check_name(name, "the name of a stream"))
 
     def set_attributes(self, **attributes: str | float | bool | None) -> None:
         """Set searchable fields of the run; None removes one.
 
         Raises:
-            DefinitionError: a value is not a text, number, boolean or None.
+            DefinitionError: a value is not a text, finite number, boolean or None.
         """
-        for name, value in attributes.items():
-            if value is not None and not isinstance(value, (str, int, float, bool)):
-                raise DefinitionError(f"expected attribute {name} to be a text, number or boolean, got {value!r}")
+        check_attributes(attributes)
         run = self._run
         detail = write_detail(attributes=attributes)
         run.issuer.issue(SetAttributes(run.issuer.next_number(), attributes, detail))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from durable.codec import Envelope, ValueCodec, value_codec
 from durable.errors import DefinitionError, EncodeError, MessageRejectedError
+from durable.kernel.line import asked_at
+from durable.text import check_name
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -27,9 +29,7 @@ class Message(Generic[T]):
     kind = "message"
 
     def __init__(self, name: str, type: Any = None) -> None:  # noqa: A002 - the field's word for it
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise DefinitionError(f"expected the name of a {self.kind} to be a non-empty text, got {name!r}")
-        self.name = name
+        self.name = check_name(name, f"the name of a {self.kind}")
         self.type = type
         self.codec: ValueCodec = value_codec(type)
 
@@ -100,6 +100,19 @@ class Update(Message[T], Generic[T, R]):
         super().__init__(name, type)
         self.returns = returns
         self.result: ValueCodec = value_codec(returns)
+
+
+def check_signal(message: object) -> None:
+    """Refuse what is no signal, such as the name of one.
+
+    Raises:
+        DefinitionError: with what to write.
+    """
+    if not isinstance(message, Signal):
+        name = message if isinstance(message, str) else "..."
+        raise DefinitionError(
+            f"expected a Signal, got {message!r}{asked_at()}; declare it once, as in: go = Signal({name!r}, bool)"
+        )
 
 
 AnyMessage = Signal[Any] | Query[Any] | Update[Any, Any]

@@ -22,6 +22,7 @@ from durable.history import write_detail
 from durable.kernel import guard
 from durable.kernel.loop import KernelLoop
 from durable.retry import COMPENSATION_RETRY, ONCE, RetryPolicy
+from durable.text import check_name, defined_by
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +68,14 @@ class StepOptions:
             )
         if self.transactional and self.queue is not None:
             raise DefinitionError("a transactional step runs where its run is; remove queue=")
+        if self.queue is not None:
+            check_name(self.queue, "queue")
+        if isinstance(self.idempotency_key, str):
+            check_name(self.idempotency_key, "idempotency_key")
+        elif self.idempotency_key is not None and not callable(self.idempotency_key):
+            raise DefinitionError(
+                f"expected idempotency_key to be a text or a function of the step's arguments, got {self.idempotency_key!r}"
+            )
         if self.compensate is not None and not callable(self.compensate):
             raise DefinitionError(f"expected compensate to be a function or step, got {self.compensate!r}")
 
@@ -135,6 +144,10 @@ class StepDefinition(Generic[P, R]):
     )  # fmt: skip
 
     def __init__(self, fn: Callable[P, Any], name: str | None = None, options: StepOptions | None = None) -> None:
+        with defined_by(fn):
+            self._define(fn, name, options or StepOptions())
+
+    def _define(self, fn: Callable[P, Any], name: str | None, options: StepOptions) -> None:
         if isinstance(fn, StepDefinition):
             raise DefinitionError(f"step {fn.name!r} is a step already; use {fn.name}.options(...)")
         if not callable(fn):
@@ -142,13 +155,12 @@ class StepDefinition(Generic[P, R]):
         self.fn: Callable[P, Any] = fn
         self.__wrapped__ = fn
         self.name: str = name if name is not None else step_name(fn)
-        if not self.name or "\0" in self.name:
-            raise DefinitionError(f"expected the name of a step to be a non-empty text, got {self.name!r}")
+        check_name(self.name, "the name of a step")
         self.is_async = _is_async(fn)
         self.arguments: ArgumentsCodec = ArgumentsCodec(fn, owner=self.name)
         self.result: ValueCodec = result_codec(fn)
         guard.exempt(fn)
-        self._configure(options or StepOptions())
+        self._configure(options)
 
     def _configure(self, options: StepOptions) -> None:
         self.options_ = options

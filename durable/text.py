@@ -1,4 +1,6 @@
-"""Text as it can be kept: UTF-8 everywhere, and in names no NUL, which separates the columns that are hashed.
+"""Text that the author gave: what of it can be kept, and where it was given, for messages.
+
+UTF-8 everywhere, and in names no NUL, which separates the columns that are hashed.
 
 A Python string may hold half a surrogate pair: ``os.listdir`` makes some of every file name that is not UTF-8, and
 ``json.loads`` of ``"\\ud800"``. No store, hash or JSON takes it. What people read (log lines, messages of errors) is
@@ -7,8 +9,14 @@ escaped where it is taken; what is looked up by its name is refused where it is 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 from durable.errors import DefinitionError
-from durable.kernel.line import request_line
+from durable.kernel.line import asked_at
+from durable.kernel.location import definition_place
 
 
 def escape(text: str) -> str:
@@ -38,7 +46,7 @@ def check_name(name: object, what: str) -> str:
         DefinitionError: it is no text, empty, or cannot be stored; the message says where the workflow asked.
     """
     if not isinstance(name, str) or not name or "\0" in name:
-        raise DefinitionError(f"expected {what} to be a non-empty text, got {name!r}{request_line()}")
+        raise DefinitionError(f"expected {what} to be a non-empty text, got {name!r}{asked_at()}")
     return check_text(name, what)
 
 
@@ -49,10 +57,39 @@ def check_text(text: object, what: str) -> str:
         DefinitionError: it is no text or cannot be stored; the message says where the workflow asked.
     """
     if not isinstance(text, str):
-        raise DefinitionError(f"expected {what} to be a text, got {text!r}{request_line()}")
+        raise DefinitionError(f"expected {what} to be a text, got {text!r}{asked_at()}")
     if not is_storable(text):
         raise DefinitionError(
             f"expected {what} to be a text that UTF-8 can hold, got {text!r}, which has half a surrogate pair"
-            f"{request_line()}; if it names a file, use os.fsencode(name).hex() or repr(name)"
+            f"{asked_at()}; if it names a file, use os.fsencode(name).hex() or repr(name)"
         )
     return text
+
+
+def check_attributes(attributes: Mapping[str, object]) -> None:
+    """Refuse what cannot be searched for; JSON has neither infinities nor NaN.
+
+    Raises:
+        DefinitionError: a value is not a text, finite number, boolean or None.
+    """
+    for name, value in attributes.items():
+        check_name(name, "the name of an attribute")
+        if isinstance(value, str):
+            check_text(value, f"attribute {name}")
+        elif value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
+            raise DefinitionError(
+                f"expected attribute {name} to be a text, finite number or boolean, got {value!r}{asked_at()}"
+            )
+
+
+@contextmanager
+def defined_by(function: Callable[..., Any]) -> Iterator[None]:
+    """Return a context manager that adds to a definition error where the function stands."""
+    try:
+        yield
+    except DefinitionError as error:
+        place = definition_place(function)
+        if place:
+            error.message = f"{error.message} (defined{place})"
+            error.args = (error.message,)
+        raise

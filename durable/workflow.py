@@ -19,6 +19,7 @@ from durable.kernel.loop import KernelLoop
 from durable.messages import AnyMessage, Message
 from durable.retry import RetryPolicy
 from durable.step import StepDefinition, compensation_step
+from durable.text import check_name, check_text, defined_by
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,12 +78,30 @@ class WorkflowDefinition(Generic[P, R]):
         on_unfinished: OnUnfinished = "wait",
         default_retry: RetryPolicy | None = None,
     ) -> None:
+        with defined_by(fn):
+            self._define(fn, name, version, timeout, queue, messages, on_unfinished, default_retry)
+        functools.update_wrapper(self, fn, updated=())
+        guard.watch(fn, self.name)
+
+    def _define(
+        self,
+        fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]],
+        name: str | None,
+        version: str | None,
+        timeout: Duration | None,
+        queue: str,
+        messages: Sequence[AnyMessage],
+        on_unfinished: OnUnfinished,
+        default_retry: RetryPolicy | None,
+    ) -> None:
         _check_function(fn)
         self.fn = fn
         self.__wrapped__ = fn
         self.name: str = name if name is not None else fn.__name__
-        if not self.name or "\0" in self.name:
-            raise DefinitionError(f"expected the name of a workflow to be a non-empty text, got {self.name!r}")
+        check_name(self.name, "the name of a workflow")
+        check_name(queue, f"the queue of workflow {self.name!r}")
+        if version is not None:
+            check_text(version, f"the version of workflow {self.name!r}")
         if on_unfinished not in ("wait", "abandon"):
             raise DefinitionError(f"expected on_unfinished to be 'wait' or 'abandon', got {on_unfinished!r}")
         if default_retry is not None and not isinstance(default_retry, RetryPolicy):
@@ -97,8 +116,6 @@ class WorkflowDefinition(Generic[P, R]):
         self.result: ValueCodec = result_codec(fn)
         self.start_options = StartOptions()
         self.compensation: StepDefinition[..., Any] | None = None
-        functools.update_wrapper(self, fn, updated=())
-        guard.watch(fn, self.name)
 
     def options(
         self,

@@ -73,7 +73,8 @@ def record_exception(error: BaseException, *, names: Callable[[str], str] | None
 
 def summarize_exception(error: BaseException) -> str:
     """``ValueError: too small``; for a group with its leaves: ``ExceptionGroup: two failed [ValueError: a; KeyError: b]``."""
-    text = f"{type(error).__name__}: {_text(_message(error), MAX_MESSAGE)}"
+    said = _text(_message(error), MAX_MESSAGE)
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if not isinstance(error, BaseExceptionGroup):
         return text
     leaves = [summarize_exception(leaf) for leaf in error.exceptions[:MAX_FRAMED_LEAVES]]

@@ -12,8 +12,9 @@ from durable.errors import DefinitionError
 from durable.history import parse_detail, write_detail
 from durable.kernel.operation import Operation, Waiter
 from durable.kernel.payload import write_arguments
-from durable.messages import Signal
+from durable.messages import Signal, check_signal
 from durable.saga import current_scope
+from durable.text import check_name, check_text
 
 if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
@@ -125,10 +126,8 @@ class ExternalRun:
     __slots__ = ("_run", "run_id", "workflow_id")
 
     def __init__(self, run: Replayer, workflow_id: str, run_id: str | None = None) -> None:
-        if not workflow_id:
-            raise DefinitionError("expected a workflow id, got ''")
         self._run = run
-        self.workflow_id = workflow_id
+        self.workflow_id = check_name(workflow_id, "a workflow id")
         self.run_id = run_id
 
     @overload
@@ -143,6 +142,7 @@ class ExternalRun:
             EncodeError: the value does not fit the signal's type.
             MessageUndeliverableError: no such run is open.
         """
+        check_signal(sig)
         return Operation(self._run, f"signal {sig.name}", lambda: self._send("signal", sig, value, ""))
 
     def cancel(self, reason: str = "") -> Operation[None]:
@@ -151,6 +151,7 @@ class ExternalRun:
         Raises:
             MessageUndeliverableError: no such run is open.
         """
+        check_text(reason, "the reason of a cancellation")
         return Operation(self._run, "cancel", lambda: self._send("cancel", None, None, reason))
 
     def _send(self, message: str, sig: Signal[Any] | None, value: Any, reason: str) -> asyncio.Future[Any]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from durable.commands import AskQuestion, ScheduleStep, SendMessage, StartChild, StartTimer
 from durable.duration import to_instant
+from durable.kernel.line import coroutine_frame
+from durable.kernel.location import place_of
 
 if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
@@ -41,9 +43,18 @@ def waiting_for(run: Replayer) -> str | None:
             parts.append(f"delivery to {command.workflow_id!r}")
     if not parts:
         timer_us = run.timers.next_of_code_us()
-        return None if timer_us is None else f"timer until {_moment(timer_us)}"
+        return _place(run) if timer_us is None else f"timer until {_moment(timer_us)}"
     more = f" and {len(parts) - _LIMIT} more" if len(parts) > _LIMIT else ""
     return ", ".join(parts[:_LIMIT]) + more
+
+
+def _place(run: Replayer) -> str | None:
+    """Where the code waits for something of its own: a lock, an event, a sleep without an end."""
+    for task in run.loop.pending_tasks():
+        frame = coroutine_frame(task.get_coro())
+        if frame is not None:
+            return f"its own code, at {place_of(frame)} in {frame.f_code.co_qualname}"
+    return None
 
 
 def _moment(at_us: int) -> str:

@@ -309,7 +309,7 @@ class Ending:
                 run.issuer.issue(FailRollback(run.issuer.next_number(), name, detail, run.payloads.record(error)))
                 stack.end()
                 raise RollbackFailedError(
-                    f"compensation {name!r} failed for good: {type(error).__name__}: {error}", step=name
+                    f"compensation {name!r} failed for good: {summarize_exception(error)}", step=name
                 ) from error
             stack.entries.pop()
         run.rollback = RollbackStatus.COMPLETED if stack is run.stack else before

@@ -22,6 +22,11 @@ def request_line(machine: Sequence[str] = ("durable", "asyncio", "anyio", "conte
     return ""
 
 
+def asked_at() -> str:
+    """`` at file:line in function``, as ``request_line``, inside a sentence."""
+    return request_line()[1:]
+
+
 def called_name(machine: Sequence[str] = ("durable",)) -> str:
     """``ctx.publish(...)``: what workflow code called to get here, by the stack of this thread."""
     frame: FrameType | None = sys._getframe(1)
@@ -41,9 +46,20 @@ def waiting_line(tasks: Sequence[asyncio.Task[Any]]) -> str:
     return ""
 
 
-def coroutine_place(coroutine: Any, machine: Sequence[str] = ("durable", "asyncio", "anyio", "contextlib")) -> str:
+def coroutine_place(coroutine: Any) -> str:
     """``file:line in function`` of the innermost coroutine in an await chain that is not the machine's, or ''."""
-    place = ""
+    frame = coroutine_frame(coroutine)
+    if frame is None:
+        return ""
+    code: CodeType = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+
+
+def coroutine_frame(
+    coroutine: Any, machine: Sequence[str] = ("durable", "asyncio", "anyio", "contextlib")
+) -> FrameType | None:
+    """The frame of the innermost coroutine in an await chain that is not the machine's."""
+    found: FrameType | None = None
     while coroutine is not None:
         frame = (
             getattr(coroutine, "cr_frame", None)
@@ -51,14 +67,13 @@ def coroutine_place(coroutine: Any, machine: Sequence[str] = ("durable", "asynci
             or getattr(coroutine, "gi_frame", None)
         )
         if frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] not in machine:
-            code: CodeType = frame.f_code
-            place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+            found = frame
         coroutine = (
             getattr(coroutine, "cr_await", None)
             or getattr(coroutine, "ag_await", None)
             or getattr(coroutine, "gi_yieldfrom", None)
         )
-    return place
+    return found
 
 
 def definition_line(fn: Any) -> str:

@@ -154,8 +154,12 @@ def _message_failed(run: Replayer, event: Event) -> None:
     waiter = run.open.pop(event.command)
     command = waiter.command
     assert isinstance(command, SendMessage)
-    why = event.details.get("error") or "it cannot be reached"
+    why = _UNDELIVERED.get(event.details.get("error") or "", "it cannot be reached")
     waiter.fail(MessageUndeliverableError(f"cannot {command.message} {command.workflow_id!r}: {why}"))
+
+
+_UNDELIVERED: Final = {"not_found": "no run has this id", "closed": "the run has ended"}
+"""What the store says about a message that it could not deliver, in words."""
 
 
 OUTCOMES: Final[dict[str, Callable[[Replayer, Event], None]]] = {

@@ -19,7 +19,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.codec import INLINE, Envelope
+from durable.codec import INLINE, Envelope, summarize_exception
 from durable.commands import CancelTimer, ScheduleStep, StartTimer
 from durable.context import Context
 from durable.errors import DeterminismError, NondeterminismError, WorkflowAbortError
@@ -426,4 +426,4 @@ def _timer_fact(number: int) -> Fact:
 
 
 def _abort(error: BaseException) -> WorkflowAbortError:
-    return WorkflowAbortError(f"workflow code raised {type(error).__name__}: {error}{raised_line(error)}")
+    return WorkflowAbortError(f"workflow code raised {summarize_exception(error)}{raised_line(error)}")

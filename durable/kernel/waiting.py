@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable.commands import StartTimer
 from durable.duration import Duration, optional_us, to_us
-from durable.errors import ConditionTimeoutError, SignalTimeoutError
+from durable.errors import ConditionTimeoutError, DefinitionError, SignalTimeoutError
+from durable.kernel.line import asked_at
 from durable.kernel.operation import Waiter
-from durable.messages import Signal
+from durable.messages import Signal, check_signal
 
 if TYPE_CHECKING:
     from durable.kernel.replayer import Replayer
@@ -54,6 +56,7 @@ async def in_time(run: Replayer, future: asyncio.Future[Any], deadline_us: int |
 async def next_signal(run: Replayer, sig: Signal[T], timeout: Duration | None) -> T:
     """What ``ctx.wait_signal`` does."""
     run.issuer.check_writable()
+    check_signal(sig)
     mailbox = run.mailbox
     value: T
     taken = mailbox.take(sig)
@@ -77,6 +80,11 @@ async def next_signal(run: Replayer, sig: Signal[T], timeout: Duration | None) -
 async def until_condition(run: Replayer, predicate: Callable[[], object], timeout: Duration | None) -> None:
     """What ``ctx.wait_condition`` does."""
     run.issuer.check_writable()
+    if not callable(predicate) or inspect.iscoroutinefunction(predicate):
+        raise DefinitionError(
+            f"expected a condition to be a plain function that is called again and again, got {predicate!r}"
+            f"{asked_at()}; write: await ctx.wait_condition(lambda: ...)"
+        )
     with run.issuer.read_only("a condition"):
         holds = predicate()
     if holds:

@@ -172,3 +172,10 @@ def test_start_options_of_a_call_leave_the_definition_as_it_was():
     assert chosen.compensation is not None
     assert known.start_options.id is None
     assert known.compensation is None
+
+
+@pytest.mark.parametrize("declare", [lambda: workflow(not_async), lambda: step(not_async, name="\ud800")])
+def test_definition_that_is_refused_is_found_by_its_line(declare):
+    line = not_async.__code__.co_firstlineno
+    with pytest.raises(DefinitionError, match=rf"\(defined at test_definition\.py:{line}\)$"):
+        declare()
