@@ -335,7 +335,7 @@ class StepInDoubtError(StepError):
 
 
 class StepCancelledError(StepError):
-    """The step was cancelled from outside the workflow."""
+    """The step was cancelled from outside the workflow, or raised ``CancelledError`` by itself; the message says which."""
 
     code = "DUR4005"
 

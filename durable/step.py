@@ -20,6 +20,7 @@ from durable.duration import Duration, optional_us
 from durable.errors import DefinitionError, DeterminismError
 from durable.history import write_detail
 from durable.kernel import guard
+from durable.kernel.line import asked_at
 from durable.kernel.loop import KernelLoop
 from durable.retry import COMPENSATION_RETRY, ONCE, RetryPolicy
 from durable.text import check_name, defined_by
@@ -209,7 +210,7 @@ class StepDefinition(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if isinstance(asyncio._get_running_loop(), KernelLoop):
             raise DeterminismError(
-                f"step {self.name!r} was called directly inside a workflow, where its result would not be recorded; "
+                f"step {self.name!r} was called directly inside a workflow{asked_at()}, where its result would not be recorded; "
                 f"write: await ctx.step({self.name}, ...)",
                 operation=self.name,
             )

@@ -15,6 +15,7 @@ from durable.context import Context
 from durable.duration import Duration, optional_us, to_us
 from durable.errors import DefinitionError, DeterminismError
 from durable.kernel import guard
+from durable.kernel.line import asked_at
 from durable.kernel.loop import KernelLoop
 from durable.messages import AnyMessage, Message
 from durable.retry import RetryPolicy
@@ -158,7 +159,7 @@ class WorkflowDefinition(Generic[P, R]):
     def __call__(self, ctx: Context, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         if isinstance(asyncio._get_running_loop(), KernelLoop):
             raise DeterminismError(
-                f"workflow {self.name!r} was called directly inside a workflow, where it would share its caller's "
+                f"workflow {self.name!r} was called directly inside a workflow{asked_at()}, where it would share its caller's "
                 f"history; write: await ctx.child_workflow({self.fn.__name__}, ...)",
                 operation=self.name,
             )

@@ -13,7 +13,8 @@ asyncio
     ``as_completed`` makes a set of coroutines before it makes tasks of them. Here the tasks are made first,
     in the order in which they were given. ``wait_for`` of Python 3.11 swallows a cancellation that comes
     beside a completion; here it is that of 3.12. ``all_tasks`` filters a global set of the tasks of all
-    loops; here it is filled in the order of creation. The future that ``gather`` returns is hashed by number,
+    loops; here it is filled in the order of creation. ``run``, ``Runner.run`` and ``new_event_loop``, and anyio's
+    ``run``, are refused by name. The future that ``gather`` returns is hashed by number,
     as others are.
 
 anyio
@@ -30,12 +31,12 @@ import inspect
 import sys
 import threading
 import weakref
-from asyncio import CancelledError, tasks, timeouts
+from asyncio import CancelledError, events, runners, tasks, timeouts
 from asyncio.events import _get_running_loop
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from durable.kernel.refusal import THREAD, ClosedOutside
+from durable.kernel.refusal import NESTED, THREAD, ClosedOutside, close_coroutines
 
 if TYPE_CHECKING:
     from durable.kernel.loop import KernelLoop
@@ -108,14 +109,19 @@ def _change_asyncio() -> None:
     _graft(tasks.as_completed, _as_completed_body, durable_as_completed)
     if sys.version_info < (3, 12):
         _graft(tasks.wait_for, _wait_for_body, durable_wait_for)
+    _graft(runners.run, _run_body, durable_run)
+    _graft(runners.Runner.run, _runner_run_body, durable_runner_run)
+    _graft(events.new_event_loop, _new_event_loop_body, durable_new_event_loop)
     if isinstance(tasks.all_tasks, FunctionType):  # in C from 3.14 on, and in the order of creation
         _graft(tasks.all_tasks, _all_tasks_body, durable_all_tasks)
 
 
-def _graft(function: Any, body: Any, replacement: Any) -> None:
+def _graft(function: Any, body: Any, replacement: Any, key: str | None = None) -> None:
     """Keep what ``function`` is, and make it run ``body``, which finds ``replacement`` by its name."""
     name = function.__name__
-    _stock[name] = stock = FunctionType(function.__code__, function.__globals__, name, function.__defaults__)
+    _stock[key or function.__qualname__] = stock = FunctionType(
+        function.__code__, function.__globals__, name, function.__defaults__
+    )
     stock.__kwdefaults__ = function.__kwdefaults__
     function.__globals__[replacement.__name__] = replacement
     function.__code__ = body.__code__.replace(co_name=name)
@@ -131,6 +137,43 @@ def _all_tasks_body(loop: Any = None) -> Any:
 
 async def _wait_for_body(fut: Any, timeout: Any) -> Any:
     return await durable_wait_for(fut, timeout)
+
+
+def _run_body(main: Any, *, debug: Any = None, **options: Any) -> Any:
+    return durable_run(main, debug=debug, **options)
+
+
+def _runner_run_body(self: Any, coro: Any, *, context: Any = None) -> Any:
+    return durable_runner_run(self, coro, context=context)
+
+
+def _new_event_loop_body() -> Any:
+    return durable_new_event_loop()
+
+
+def durable_run(main: Any, **options: Any) -> Any:
+    """Stand in for ``asyncio.run``, which in a workflow would only say that a loop is running."""
+    _refuse_nested("asyncio.run()", main)
+    return _stock["run"](main, **options)
+
+
+def durable_runner_run(runner: Any, coro: Any, *, context: Any) -> Any:
+    """Stand in for ``asyncio.Runner.run``."""
+    _refuse_nested("asyncio.Runner.run()", coro)
+    return _stock["Runner.run"](runner, coro, context=context)
+
+
+def durable_new_event_loop() -> Any:
+    """Stand in for ``asyncio.new_event_loop``, which ``asyncio.Runner`` calls too."""
+    _refuse_nested("asyncio.new_event_loop()")
+    return _stock["new_event_loop"]()
+
+
+def _refuse_nested(operation: str, *arguments: Any) -> None:
+    loop = _kernel_loop()
+    if loop is not None:
+        close_coroutines(*arguments)
+        raise loop.refuse(operation, NESTED)
 
 
 def durable_as_completed(fs: Any, timeout: float | None) -> Any:
@@ -174,6 +217,9 @@ async def durable_wait_for(fut: Any, timeout: float | None) -> Any:
 
 def _change_anyio() -> None:
     from anyio._backends._asyncio import AsyncIOBackend, CancelScope
+    from anyio._core import _eventloop
+
+    _graft(_eventloop.run, _anyio_run_body, durable_anyio_run, "anyio.run")
 
     _stock["_deliver_cancellation"] = CancelScope._deliver_cancellation
     _stock["run_sync_in_worker_thread"] = AsyncIOBackend.run_sync_in_worker_thread
@@ -204,6 +250,16 @@ def _deliver_cancellation(scope: Any, origin: Any) -> Any:
     if not again:
         loop.streaks.pop(scope, None)
     return again
+
+
+def _anyio_run_body(func: Any, *args: Any, backend: Any = "asyncio", backend_options: Any = None) -> Any:
+    return durable_anyio_run(func, *args, backend=backend, backend_options=backend_options)
+
+
+def durable_anyio_run(func: Any, *args: Any, **options: Any) -> Any:
+    """Stand in for ``anyio.run``."""
+    _refuse_nested("anyio.run()", *args)
+    return _stock["anyio.run"](func, *args, **options)
 
 
 def _run_sync_in_worker_thread(*args: Any, **kwargs: Any) -> Any:

@@ -73,6 +73,7 @@ class KernelLoop(ClosedOutside):
     Args:
         host: where timers become commands.
         salt: of the run, under 2**20. It may be set later, before the first task.
+        workflow: name of the workflow, for messages.
 
     Attributes:
         elapsed_us: the time since the start of the run; set before a drain, still during it (K8).
@@ -85,8 +86,9 @@ class KernelLoop(ClosedOutside):
         complaints: what asyncio would log, like exceptions that nobody retrieved, as (message, exception).
     """
 
-    def __init__(self, host: LoopHost, salt: int) -> None:
+    def __init__(self, host: LoopHost, salt: int, workflow: str = "") -> None:
         compat.install()
+        self.workflow = workflow
         self.elapsed_us = 0
         self.salt = salt
         self.closing = False

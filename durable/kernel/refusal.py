@@ -9,10 +9,14 @@ that somebody has yet to await.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 from asyncio.events import _get_running_loop
+from types import FrameType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from durable.errors import AuthorError, DeterminismError
+from durable.kernel.location import Owner, owner_of, place_of
 
 
 class Grounds(NamedTuple):
@@ -28,6 +32,7 @@ _MESSAGE: Final = "send the run a message: await handle.signal(...)"
 
 THREAD: Final = Grounds("needs a thread", _STEP)
 EAGER: Final = Grounds("would let a task begin before its turn", _CREATE)
+NESTED: Final = Grounds("runs an event loop inside that of the workflow", f"await the coroutine; {_CREATE}")
 _NETWORK: Final = Grounds("needs the network", _STEP)
 _FILE: Final = Grounds("waits for a file descriptor", _STEP)
 _PROCESS: Final = Grounds("starts a process", _STEP)
@@ -35,6 +40,39 @@ _SIGNAL: Final = Grounds("waits for a signal of the operating system", _MESSAGE)
 _FOREIGN: Final = Grounds("lets another thread decide the order", _MESSAGE)
 _DRIVE: Final = Grounds("drives the loop that the worker drives", f"await the coroutine; {_CREATE}")
 _DEBUG: Final = Grounds("would time callbacks by the wall clock", "debug the workflow in a test")
+
+
+def close_coroutines(*values: object) -> None:
+    """Close the coroutines among what a refused call was given, which nobody will await."""
+    for value in values:
+        if inspect.iscoroutine(value):
+            value.close()
+
+
+def _find_call(operation: str) -> tuple[str, FrameType | None]:
+    """What the author's code called to get here, and its frame, by the stack of this thread.
+
+    It is the outermost frame of a library in this drain where the author's code is not on the stack, as for a task of
+    ``asyncio.to_thread(...)``.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    call = operation
+    while frame is not None and frame.f_code.co_qualname != "KernelLoop.drain":
+        owner = owner_of(frame.f_code.co_filename)
+        if owner is Owner.USER:
+            return call, frame
+        if owner is not Owner.MACHINE:
+            call = f"{_public_name(frame)}()"
+        frame = frame.f_back
+    return call, None
+
+
+def _public_name(frame: FrameType) -> str:
+    """``asyncio.to_thread``: the name under which a package offers what runs in a frame."""
+    module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+    package = module.partition(".")[0]
+    offered = getattr(sys.modules.get(package), name.partition(".")[0], None)
+    return f"{package if getattr(offered, '__module__', None) in (module, package) else module}.{name}"
 
 
 class _Refused:
@@ -50,7 +88,8 @@ class _Refused:
         if loop is None:
             return self
 
-        def refuse(*args: object, **kwargs: object) -> NoReturn:  # noqa: ARG001 - any call is refused
+        def refuse(*args: object, **kwargs: object) -> NoReturn:
+            close_coroutines(*args, *kwargs.values())
             raise loop.refuse(self._operation, self.grounds)
 
         return refuse
@@ -66,9 +105,11 @@ class ClosedOutside(asyncio.AbstractEventLoop):
     Attributes:
         violation: the first refusal, or hit of the guard, in this activation. It decides, even if user code
             swallows the exception (G1).
+        workflow: name of the workflow, for messages.
     """
 
     violation: BaseException | None
+    workflow: str
 
     def refuse(self, operation: str, grounds: Grounds) -> BaseException:
         """Note a violation and return the error to raise for it.
@@ -85,9 +126,16 @@ class ClosedOutside(asyncio.AbstractEventLoop):
                 remedy=_MESSAGE,
             )
         reason, remedy = grounds
+        call, frame = _find_call(operation)
+        who = f"workflow {self.workflow!r}" if self.workflow else "workflow code"
+        where = "" if frame is None else place_of(frame)
+        inner = "" if call == operation else f" ({operation})"
         error = DeterminismError(
-            f"workflow code called {operation}, which {reason}\n  remedy: {remedy}",
+            f"{who} called {call}{f' at {where}' if where else ''}: it {reason}{inner}; {remedy}",
+            workflow=self.workflow or None,
             operation=operation,
+            call=call,
+            where=where,
             remedy=remedy,
         )
         if self.violation is None:

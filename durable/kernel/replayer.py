@@ -97,7 +97,7 @@ class Replayer:
         codecs = envelope if envelope is not None else Envelope(blob_threshold_bytes=INLINE)
         self.payloads = Payloads(codecs, self.issuer.stop)
         self.timers = Timers()
-        self.loop: KernelLoop = KernelLoop(self, 0)
+        self.loop: KernelLoop = KernelLoop(self, 0, definition.name)
         self.mailbox = Mailbox(self)
         self.stack = CompensationStack()
         self.open: dict[int, Waiter] = {}

@@ -32,7 +32,7 @@ from runtime.worker.isolation import ProcessSlot, StepProcesses
 from runtime.worker.options import EngineOptions
 from runtime.worker.sleeper import Sleepers
 from runtime.worker.stepstore import StepStore
-from runtime.worker.threads import StepThreads
+from runtime.worker.threads import StepThreads, StoppedError
 from runtime.worker.verdict import Verdicts
 from runtime.worker.wheel import TimerWheel
 
@@ -209,6 +209,8 @@ class StepRunner:
             self._interrupted(execution, error)
         except CompleteLater:
             self._handovers.begin(execution)
+        except StoppedError as carrier:
+            self._verdicts.failed(execution, carrier.error)
         except UnreadableError as error:  # no attempt: a worker with other codecs may know better
             name = execution.command.name
             log.error("the arguments of step %s cannot be read here, trying again: %s", name, error)
@@ -365,7 +367,12 @@ class StepRunner:
             return
         else:
             name = execution.command.name or ""
-            self._verdicts.failed(execution, StepCancelledError(f"step {name!r} cancelled itself: {error}", step=name))
+            said = f": {error}" if str(error) else ""
+            own = StepCancelledError(
+                f"step {name!r} raised CancelledError by itself, nobody cancelled it{said}", step=name
+            )
+            own.__cause__ = error
+            self._verdicts.failed(execution, own)
 
     def _time_out(self, execution: Execution, which: str, limit_us: int) -> None:
         if execution.task is not None and execution.timed_out is None:  # its cleanup is not cancelled a second time

@@ -16,6 +16,19 @@ from typing import Any
 _Call = tuple["asyncio.Future[Any]", Callable[[], Any], Callable[[], None]]
 
 
+class StoppedError(RuntimeError):
+    """Carries a ``StopIteration``, which neither a future nor a coroutine lets through.
+
+    Attributes:
+        error: what the call raised.
+    """
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__("the step raised StopIteration")
+        self.error = error
+        self.__cause__ = error
+
+
 class ThreadSlot:
     """Room for one attempt. It is taken for as long as the attempt has it, or a thread is busy with what the attempt left behind."""
 
@@ -95,10 +108,8 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
     then()
     if future.done():
         return
-    if isinstance(error, StopIteration):  # a future cannot hold one; a coroutine that raises one does the same
-        stopped = RuntimeError("the step raised StopIteration")
-        stopped.__cause__ = error
-        error = stopped
+    if isinstance(error, StopIteration):
+        error = StoppedError(error)
     if error is None:
         future.set_result(result)
     else:

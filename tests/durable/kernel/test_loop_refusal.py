@@ -28,7 +28,32 @@ async def receive_signals():
             pass
 
 
+async def use_runner():
+    with asyncio.Runner() as runner:
+        runner.run(asyncio.sleep(0))
+
+
+async def nest(run, *arguments):
+    run(*arguments)
+
+
+async def reuse_runner(runner):
+    runner.run(asyncio.sleep(0))
+
+
+def begun_runner() -> asyncio.Runner:
+    """One that has its loop already, made where that is allowed."""
+    runner = asyncio.Runner()
+    runner.get_loop()
+    return runner
+
+
 REFUSED = {
+    "asyncio.run": (lambda: nest(asyncio.run, asyncio.sleep(0)), "asyncio.run()"),
+    "Runner": (use_runner, "asyncio.new_event_loop()"),
+    "new_event_loop": (lambda: nest(asyncio.new_event_loop), "asyncio.new_event_loop()"),
+    "anyio.run": (lambda: nest(anyio.run, anyio.sleep, 0), "anyio.run()"),
+    "coroutine run": (lambda: call("run_until_complete", asyncio.sleep(0)), "run_until_complete"),
     "to_thread": (lambda: asyncio.to_thread(print), "run_in_executor"),
     "run_in_executor": (lambda: call("run_in_executor", None, print), "run_in_executor"),
     "open_connection": (lambda: asyncio.open_connection("localhost", 1), "create_connection"),
@@ -148,3 +173,55 @@ def test_thread_of_the_worker_may_still_use_anyio_threads():
 
     SimulatedRun()
     assert anyio.run(outer) == "threaded"
+
+
+def test_runner_from_elsewhere_is_refused_as_well():
+    simulated = SimulatedRun()
+    with begun_runner() as runner:
+        simulated.spawn(reuse_runner(runner))
+        with pytest.raises(DeterminismError, match=r"called asyncio\.Runner\.run\(\) at test_loop_refusal\.py:"):
+            simulated.drain()
+
+
+def test_nested_loops_are_left_alone_outside_of_workflows():
+    SimulatedRun()  # which makes the changes
+
+    async def answer() -> int:
+        return 42
+
+    assert asyncio.run(answer(), debug=False) == anyio.run(answer, backend="asyncio") == 42
+    with begun_runner() as runner:
+        assert runner.run(answer()) == 42
+
+
+WRITTEN = {
+    "asyncio.to_thread()": lambda: asyncio.to_thread(print),
+    "anyio.Path.read_text()": lambda: anyio.Path("/tmp/x").read_text(),
+    "anyio.run_process()": lambda: anyio.run_process(["true"]),
+    "asyncio.open_connection()": lambda: asyncio.open_connection("localhost", 1),
+    "loop.add_reader()": lambda: call("add_reader", 0, print),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_refusal_names_workflow_line_and_what_was_written(written):
+    simulated = SimulatedRun()
+    simulated.loop.workflow = "deploy"
+
+    async def body():
+        await WRITTEN[written]()
+
+    simulated.spawn(body())
+    with pytest.raises(DeterminismError) as caught:
+        simulated.drain()
+    assert str(caught.value).startswith(f"[DUR1100] workflow 'deploy' called {written} at test_loop_refusal.py:")
+    assert caught.value.data["call"] == written
+
+
+def test_refusal_of_a_task_that_is_all_library_names_what_it_is():
+    simulated = SimulatedRun()
+    simulated.spawn(asyncio.to_thread(print))
+    with pytest.raises(
+        DeterminismError, match=r"^\[DUR1100\] workflow code called asyncio\.to_thread\(\): it needs a thread"
+    ):
+        simulated.drain()

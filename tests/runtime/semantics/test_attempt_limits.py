@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from durable import Context, DefinitionError, RetryPolicy, StepTimeoutError, heartbeat, step, step_info, workflow
-from durable.errors import RunCancelledError, RunFailedError
+from durable.errors import RunCancelledError, RunFailedError, StepCancelledError, StepError
 from durable.handle import RunStatus
 from durable.history import EventKind
 from semantics import dying
@@ -303,8 +303,31 @@ async def calls_stopper(ctx: Context) -> None:
 async def test_a_thread_that_raises_stop_iteration_fails_like_any_other(open_runtime):
     """Semantics 29: no exception of a thread is lost on its way, not even the one that futures refuse."""
     async with open_runtime(calls_stopper) as rt:
-        with pytest.raises(RunFailedError, match="StopIteration"):
+        with pytest.raises(RunFailedError, match="step 'stops_iteration' raised StopIteration") as failed:
             await (await rt.start(calls_stopper)).result(timeout=30)
+    error = failed.value.__cause__
+    assert type(error) is StepError  # rule H3: it means something else where it arrives
+    assert error.error_type == "builtins.StopIteration"
+    assert "runner.py" not in "".join(error.__notes__)
+
+
+@step
+async def cancels_itself() -> None:
+    raise asyncio.CancelledError("gave up")
+
+
+@workflow
+async def calls_canceller(ctx: Context) -> None:
+    await ctx.step(cancels_itself)
+
+
+async def test_a_step_that_raises_cancelled_error_by_itself_says_so(open_runtime):
+    async with open_runtime(calls_canceller) as rt:
+        with pytest.raises(
+            RunFailedError, match="raised CancelledError by itself, nobody cancelled it: gave up"
+        ) as failed:
+            await (await rt.start(calls_canceller)).result(timeout=30)
+    assert type(failed.value.__cause__) is StepCancelledError
 
 
 @step
