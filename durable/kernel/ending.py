@@ -171,6 +171,15 @@ class Ending:
             return asyncio.CancelledError(run.cancel_reason or "")
         return run.root.exception()
 
+    def words(self) -> str:
+        """Why what still runs is cut short, once the function's own part is over."""
+        error, reason = self._error(), self._run.cancel_reason
+        if error is None:
+            return "the run has ended"
+        if isinstance(error, asyncio.CancelledError) and reason is not None:
+            return f"the run was cancelled: {reason}" if reason else "the run was cancelled"
+        return f"the run failed: {summarize_exception(error)}"
+
     def _close(self) -> bool:
         run = self._run
         self.stage = Stage.CLOSED

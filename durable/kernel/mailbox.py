@@ -293,7 +293,8 @@ class Mailbox:
                 result = await result
             payload, detail = replayer.payloads.seal(self._encode(message, result), message.result.has_secrets)
         except asyncio.CancelledError:
-            self._fail_update(message.name, update_id, _cut_short(message.name, "it was cancelled"))
+            why = replayer.ending.words() if replayer.ending.has_begun else "it was cancelled"
+            self._fail_update(message.name, update_id, _cut_short(message.name, why))
             raise
         except DISCARDING:
             raise

@@ -168,3 +168,43 @@ async def test_error_without_a_message_is_told_by_its_name(open_runtime):
         run = await rt.start(fails_without_a_word)
         with pytest.raises(RunFailedError, match=r"failed: TimeoutError$"):
             await run.result(timeout=30)
+
+
+# -- updates of runs that end meanwhile -------------------------------------------------------------------
+
+
+@workflow(messages=[add], on_unfinished="abandon")
+async def ends_beside_an_update(ctx: Context, how: str) -> None:
+    begun = asyncio.Event()
+
+    @ctx.on(add)
+    async def added(number: int) -> int:
+        begun.set()
+        await ctx.sleep(3600)
+        return number
+
+    await begun.wait()
+    if how == "fails":
+        raise ValueError("no money left")
+    if how == "is cancelled":
+        await ctx.wait_signal(go)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("fails", "update 'add' was not done: the run failed: ValueError: no money left"),
+        ("is cancelled", "update 'add' was not done: the run was cancelled: changed my mind"),
+        ("returns", "update 'add' was not done: the run has ended"),
+    ],
+)
+async def test_an_update_that_the_end_of_the_run_cuts_short_says_why(open_runtime, how, why):
+    """Semantics 19: an update of a run that ends meanwhile fails, and tells how the run ended."""
+    async with open_runtime(ends_beside_an_update) as rt:
+        run = await rt.start(ends_beside_an_update, how)
+        updating = asyncio.create_task(run.update(add, 1))
+        if how == "is cancelled":
+            await run.until_waiting("signal 'go'", timeout=30)
+            await run.cancel("changed my mind")
+        with pytest.raises(UpdateFailedError, match=f"{why}$"):
+            await asyncio.wait_for(updating, 30)
