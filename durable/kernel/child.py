@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from durable.codec import input_digest
@@ -104,15 +104,32 @@ class ChildHandle(Generic[R]):
         """
         await ExternalRun(self._run, self.workflow_id, self.run_id).signal(sig, value)
 
-    def cancel(self, reason: str = "") -> None:
-        """Ask the child to cancel; awaiting it then raises ``ChildCancelledError`` unless it ends otherwise."""
+    def cancel(self, reason: str = "") -> Awaitable[None]:
+        """Ask the child to cancel; awaiting the child then raises ``ChildCancelledError`` unless it ends otherwise.
+
+        It is asked at once, as ``asyncio.Task.cancel`` does, so that code can do so where it cannot wait.
+
+        Returns:
+            Something that may be awaited, as what ``ctx.workflow(id).cancel()`` returns must be; there is nothing to wait for.
+        """
+        check_text(reason, "the reason of a cancellation")
         waiter = self._waiter
         if waiter.done() or waiter.cancel_requested:
-            return
+            return _Done()
         run, command = self._run, waiter.command
         assert isinstance(command, StartChild)
         run.issuer.issue(CancelChild(command.number or 0, command.name or "", self.workflow_id, self.run_id, reason))
         waiter.cancel_requested = True
+        return _Done()
+
+
+class _Done:
+    """An awaitable that is done."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
 
 
 class ExternalRun:
@@ -146,7 +163,7 @@ class ExternalRun:
         return Operation(self._run, f"signal {sig.name}", lambda: self._send("signal", sig, value, ""))
 
     def cancel(self, reason: str = "") -> Operation[None]:
-        """Ask the run to cancel; done when the store has accepted it.
+        """Ask the run to cancel once this is awaited; done when the store has accepted it.
 
         Raises:
             MessageUndeliverableError: no such run is open.

@@ -109,7 +109,7 @@ def _value(plain: str, in_full: bool) -> str:
 def _attempt(attempt: TimelineAttempt) -> Iterator[Cell]:
     yield f"attempt {attempt.attempt} "
     yield attempt.outcome.replace("_", " "), "failed" if attempt.ended_at else "running"
-    if attempt.ended_at is not None:
+    if attempt.ended_at is not None and attempt.outcome != "lost":  # when a worker was lost, nobody saw
         yield f" after {show_duration(attempt.ended_at - attempt.started_at)}", "dim"
     if attempt.error is not None:
         yield f": {shorten(str(attempt.error), _LINE)}"

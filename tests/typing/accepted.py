@@ -51,6 +51,9 @@ async def parent(ctx: Context, name: str) -> int:
     handle = await ctx.start_child(child.options(id="c"), "x")
     await handle.signal(pause, True)
     await handle.signal(stop)
+    handle.cancel()
+    assert_type(await handle.cancel("not needed"), None)
+    assert_type(await ctx.workflow("c").cancel("not needed"), None)
     assert_type(await handle, int)
     assert_type(await ctx.wait_signal(pause), bool)
     async for value in ctx.signals(pause):

@@ -13,7 +13,9 @@ from durable.codec import AesGcmCodec
 from durable.duration import to_instant
 from durable.errors import RunFailedError
 from durable.history import EventKind, Recorder, write_detail
-from durable.timeline.entry import EntryKind, EntryState, TimelineEntry
+from durable.timeline.entry import EntryKind, EntryState, TimelineAttempt, TimelineEntry
+from durable.timeline.line import entry_lines
+from durable.timeline.text import plain_text
 from durable.timeline.timeline import HIDDEN, Timeline
 from runtime import Client, Runtime
 from runtime.client.timeline import read_timeline, value_opener
@@ -285,3 +287,11 @@ async def test_encrypted_values_stay_hidden_unless_revealed(tmp_path: Path) -> N
     assert (hidden.entries[0].input, hidden.entries[0].result) == (HIDDEN, HIDDEN)
     assert (shown.entries[0].input, shown.entries[0].result) == ('{"number":4}', "8")
     assert (keyless.entries[0].input, keyless.entries[0].result) == (HIDDEN, HIDDEN)
+
+
+def test_attempt_that_was_lost_is_told_without_a_duration_that_nobody_knows():
+    entry = TimelineEntry(EntryKind.STEP, "charge", EntryState.DONE, to_instant(0), 3)
+    for outcome in ("lost", "failed"):
+        entry.tries.append(TimelineAttempt(1, outcome, to_instant(0), to_instant(1_000_000), None, "w", None))
+    _, *attempts = (plain_text(*line).strip() for line in entry_lines(entry))
+    assert attempts == ["attempt 1 lost", "attempt 1 failed after 1 s"]

@@ -124,6 +124,7 @@ async def cancels_a_child(ctx: Context) -> list[Any]:
     await ctx.wait_signal(go)
     was_done = handle.done()
     handle.cancel("not needed")
+    await handle.cancel("again")  # which may be awaited, as everything else may
     try:
         await handle
     except ChildCancelledError as error:
