@@ -252,6 +252,9 @@ class Client:
 
         Args:
             status: one status or several.
+            workflow: the name of the workflow.
+            workflow_id, workflow_id_prefix: the id, or how it begins.
+            actor: who started it, as in ``user:alice``.
             started_after, started_before: aware datetimes; after is inclusive, before exclusive.
             attributes: equality on searchable attributes.
             limit: stop after so many.
