@@ -64,6 +64,19 @@ class StepInfo:
     connection: Any = None
 
 
+class StoppedError(RuntimeError):
+    """Carries a ``StopIteration``, which neither a future nor a coroutine lets through.
+
+    Attributes:
+        error: what the call raised.
+    """
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__("the step raised StopIteration")
+        self.error = error
+        self.__cause__ = error
+
+
 class RunningStep(Protocol):
     """What the worker keeps of the step that runs."""
 

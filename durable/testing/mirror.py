@@ -104,6 +104,8 @@ class Mirror:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def ask(self, request: dict[str, Any]) -> dict[str, str]:
         """Replay one run there: ``differs``, ``unchecked`` or neither."""

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.attempt import CompleteLater, StepInfo, current_step
+from durable.attempt import CompleteLater, StepInfo, StoppedError, current_step
 from durable.codec import record_exception, value_codec
 from durable.commands import ScheduleStep
 from durable.duration import format_duration, optional_us, to_us
@@ -375,10 +375,10 @@ class Steps:
             execution.task = None
             execution.is_handed_over = True
             self._host.notify()
-        except Exception as error:  # noqa: BLE001 - whatever a step raises is its outcome
+        except Exception as raised:  # noqa: BLE001 - whatever a step raises is its outcome
             if execution.task is task:
                 execution.task = None
-                self._failed(execution, error)
+                self._failed(execution, raised.error if isinstance(raised, StoppedError) else raised)
         else:
             if execution.task is task:
                 execution.task = None
@@ -389,8 +389,14 @@ class Steps:
         if definition.is_async:
             return await definition.fn(*args, **kwargs)
         context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, lambda: context.run(definition.fn, *args, **kwargs))
+
+        def call() -> Any:
+            try:
+                return context.run(definition.fn, *args, **kwargs)
+            except StopIteration as error:
+                raise StoppedError(error) from error
+
+        return await asyncio.get_running_loop().run_in_executor(None, call)
 
     def _interrupted(self, execution: Execution, error: asyncio.CancelledError) -> None:
         if execution.timed_out is not None:

@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from durable.attempt import CompleteLater, current_step
+from durable.attempt import CompleteLater, StoppedError, current_step
 from durable.codec import Envelope
 from durable.commands import ScheduleStep
 from durable.duration import MICROSECONDS, to_us
@@ -32,7 +32,7 @@ from runtime.worker.isolation import ProcessSlot, StepProcesses
 from runtime.worker.options import EngineOptions
 from runtime.worker.sleeper import Sleepers
 from runtime.worker.stepstore import StepStore
-from runtime.worker.threads import StepThreads, StoppedError
+from runtime.worker.threads import StepThreads
 from runtime.worker.verdict import Verdicts
 from runtime.worker.wheel import TimerWheel
 

@@ -13,20 +13,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from durable.attempt import StoppedError
+
 _Call = tuple["asyncio.Future[Any]", Callable[[], Any], Callable[[], None]]
-
-
-class StoppedError(RuntimeError):
-    """Carries a ``StopIteration``, which neither a future nor a coroutine lets through.
-
-    Attributes:
-        error: what the call raised.
-    """
-
-    def __init__(self, error: StopIteration) -> None:
-        super().__init__("the step raised StopIteration")
-        self.error = error
-        self.__cause__ = error
 
 
 class ThreadSlot:

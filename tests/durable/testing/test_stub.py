@@ -75,6 +75,22 @@ async def test_a_sequence_gives_results_and_errors_in_turn_and_says_when_it_is_u
         await durable_env.execute(plain, "d")
 
 
+async def test_a_synchronous_step_that_raises_stop_iteration_is_a_step_error(durable_env):
+    @step
+    def stops() -> None:
+        next(iter(()))
+
+    @workflow
+    async def flow(ctx: Context) -> None:
+        await ctx.step(stops)
+
+    durable_env.allow(stops)
+    with pytest.raises(RunFailedError) as caught:
+        await durable_env.execute(flow)
+    assert isinstance(caught.value.__cause__, StepError)
+    assert "StopIteration" in caught.value.__cause__.error_type
+
+
 async def test_a_stub_takes_virtual_time(durable_env):
     before = durable_env.now()
     durable_env.stub(fetch, returns="x", after=90)
