@@ -109,7 +109,7 @@ _OPEN = ("pending", "running", "waiting", "paused", "stuck")
 
 cancel = _reasoned(
     Order("cancel", "asked to cancel", lambda run, reason: run.cancel(reason), _OPEN),
-    "Ask runs to cancel.\n\nTheir code may clean up, and what was done is rolled back.",
+    "Ask runs to cancel.\n\nTheir code may clean up, and what was done is rolled back; paused runs go on to do so.",
 )
 terminate = _reasoned(
     Order("terminate", "terminated", lambda run, reason: run.terminate(reason), _OPEN),
@@ -117,7 +117,7 @@ terminate = _reasoned(
 )
 pause = _plain(
     Order("pause", "asked to pause", lambda run, _: run.pause(), ("pending", "running", "waiting")),
-    "Give runs no more turns.\n\nSteps in flight finish, their results are kept.",
+    "Give runs no more turns.\n\nSteps in flight finish, their results are kept; runs that have not begun do not begin. A cancellation ends a pause.",
 )
 resume = _plain(
     Order("resume", "resumed", lambda run, _: run.resume(), ("paused", "stuck")),

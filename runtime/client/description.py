@@ -190,8 +190,14 @@ async def describe_run(store: Store, row: RunRow) -> RunDescription:
             for attempt in attempts
             if attempt.command and not (row.status.is_closed and attempt.outcome is AttemptOutcome.STARTED)
         ],
-        unread=[_in_words(fact) for fact in facts if fact.kind in WORDS and fact.kind != EventKind.RUN_STARTED],
+        unread=[_in_words(fact) for fact in facts if fact.kind in WORDS and not _is_seen(fact, row)],
     )
+
+
+def _is_seen(fact: Fact, row: RunRow) -> bool:
+    """Whether the run's status tells of a fact already, though it stays unread: a run that has not begun may be paused."""
+    is_pause = fact.kind == EventKind.RUN_PAUSED and row.status is RunStatus.PAUSED
+    return is_pause or fact.kind == EventKind.RUN_STARTED
 
 
 def is_answered(question: QuestionRow | Question, unread: Iterable[Fact]) -> bool:

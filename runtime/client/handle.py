@@ -295,12 +295,15 @@ class RunHandle(Generic[R]):
 
     @intercepted("cancel")
     async def cancel(self, reason: str = "") -> None:
-        """Ask the run to cancel: its code sees ``CancelledError``, may clean up, and what was done is rolled back."""
+        """Ask the run to cancel: its code sees ``CancelledError``, may clean up, and what was done is rolled back.
+
+        A paused run goes on, so that it can.
+        """
         await self._send(EventKind.CANCEL_REQUESTED, reason=reason)
 
     @intercepted("pause")
     async def pause(self) -> None:
-        """Stop giving the run turns; steps in flight finish, their results are kept for later."""
+        """Stop giving the run turns; steps in flight finish, their results are kept for later. A run that has not begun does not begin."""
         await self._send(EventKind.RUN_PAUSED)
 
     @intercepted("resume")

@@ -37,6 +37,8 @@ _NOT_AGAIN: Final = frozenset(
         EventKind.RUN_TIMED_OUT,
         EventKind.TIMER_FIRED,
         EventKind.RUN_TERMINATED,
+        EventKind.RUN_PAUSED,
+        EventKind.RUN_RESUMED,
         EventKind.UPDATE_ACCEPTED,
     }
 )
@@ -180,8 +182,12 @@ async def _from_prefix(
     recorder.begin_batch(now_us)
     about = write_detail(retry_of=row.run_id, at=prefix[-1].seq, attempt=_attempt(history) + 1)
     forked = recorder.append(EventKind.RUN_FORKED, actor, None, None, about)
+    begun_with = [*prefix, forked]
+    pauses = [event.kind for event in prefix if event.kind in (EventKind.RUN_PAUSED, EventKind.RUN_RESUMED)]
+    if pauses and pauses[-1] == EventKind.RUN_PAUSED:  # who asks for a retry wants the run to go on
+        begun_with.append(recorder.append(EventKind.RUN_RESUMED, actor, None, None, None))
     messages = [InboxRow(row.workflow_id, run_id, None, fact, now_us) for fact in facts]
-    new = _new_run(row, run_id, row.origin_id, now_us, actor, None, [*prefix, forked], messages, attributes_of(prefix))
+    new = _new_run(row, run_id, row.origin_id, now_us, actor, None, begun_with, messages, attributes_of(prefix))
     return replace(new, children=adoption.runs)
 
 

@@ -46,6 +46,7 @@ from runtime.worker.loading import Loader
 from runtime.worker.logs import run_ids, show_lines
 from runtime.worker.options import EngineOptions
 from runtime.worker.outage import Outage
+from runtime.worker.pause import before_timers, only_orders, settle_orders, stays_paused
 from runtime.worker.runner import StepRunner
 from runtime.worker.stepstore import StepStore
 from runtime.worker.turn import draft_aside, draft_turn, route
@@ -191,6 +192,9 @@ class Engine:
     def _turn(self, held: HeldRun) -> _Pending | None:
         if held.set_aside is not None:
             return self._keep_aside(held)
+        if not held.seq and held.replayer is None and stays_paused(held.inbox, is_paused=False):
+            held.set_aside = RunChange(RunStatus.PAUSED, held.row.rollback)
+            return self._keep_aside(held)
         if held.step_limits and held.take_due_limits(self.clock.now_us()):
             held.recovers = True
         if (held.replayer is None or held.recovers) and (held.inbox or held.facts or held.wants_turn):
@@ -203,22 +207,29 @@ class Engine:
                 return self.stick(held, error)
         held.wants_turn = False
         inbox, facts, records = held.inbox, held.facts, held.records
+        kept: list[Fact] = []
+        replayer = held.replayer
+        now_us = at_us = self.clock.now_us()
+        was_paused = replayer is not None and replayer.status is RunStatus.PAUSED
+        if replayer is not None and (inbox or was_paused) and stays_paused(inbox, is_paused=was_paused):
+            inbox, facts, kept = only_orders(inbox), [], facts
+            at_us = before_timers(now_us, replayer.next_wake_us())
         if inbox and held.executions:
             self._settle_steps(held, inbox)
-        held.inbox, held.facts, held.records = [], [], []
-        replayer = held.replayer
+        held.inbox, held.facts, held.records = [], kept, []
         if replayer is None:
             return self._record(held, records)
         held.is_busy = True
-        now_us = self.clock.now_us()
-        all_facts = [self._fact(held, row) for row in inbox] + facts if inbox else facts
+        all_facts = (
+            settle_orders([self._fact(held, row) for row in inbox], is_paused=was_paused) + facts if inbox else facts
+        )
         try:
-            activation = self.watchdog.run(held.row.workflow_id, replayer.activate, all_facts, now_us, self.worker_id)
+            activation = self.watchdog.run(held.row.workflow_id, replayer.activate, all_facts, at_us, self.worker_id)
             unread = {id(fact) for fact in activation.unread}
             taken = [row for row in inbox if id(row.fact) not in unread] if unread else inbox
             turn = draft_turn(held, replayer, activation, taken, records, self.options, now_us)
         except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel makes the run stuck
-            held.inbox, held.facts, held.records = inbox, facts, records
+            held.inbox, held.facts, held.records = inbox, facts + kept, records
             return self.stick(held, error)
         if unread:
             held.facts[:0] = [fact for fact in facts if id(fact) in unread]
