@@ -11,6 +11,7 @@ from durable.handle import RunStatus
 from durable.history import Event, verify_chain
 from durable.timeline.text import Cell, shorten, show_instant
 from runtime.cli.session import Session, is_missing
+from runtime.store.whole import check_whole
 
 if TYPE_CHECKING:
     from durable.timeline.timeline import Opener
@@ -103,8 +104,13 @@ async def show_history(
     if verify:
         whole = await client.store.read_history(row.run_id)
         verify_chain(whole)
+        check_whole(row, whole)
         session.output.note(f"{len(whole)} events, the hash chain is intact")
     events = await client.store.read_history(row.run_id, after, limit)
+    if limit is None and (events[-1].seq if events else after) < row.seq:
+        session.output.note(
+            f"the last events are missing: the run's row says that there are {row.seq} (--verify says more)"
+        )
     opener = value_opener(client, await client.store.read_blobs(row.run_id), reveal=reveal)
     if session.as_json:
         for event in events:

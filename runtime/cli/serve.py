@@ -23,6 +23,7 @@ from runtime.cli.output import count
 from runtime.cli.watch import Standstill, Watch
 from runtime.client.adoption import hopeless_step
 from runtime.runtime import Runtime
+from runtime.store.whole import read_whole_history
 
 if TYPE_CHECKING:
     from runtime.cli.session import Session
@@ -228,7 +229,7 @@ async def _tell_outcome(
         blobs = await runtime.store.read_blobs(row.run_id)
         for line in list(fault_lines(read_fault(runtime.envelope.open(failed.payload, blobs))))[1:]:
             output.note(plain_text(*line))
-    history = await runtime.store.read_history(row.run_id)
+    history = await read_whole_history(runtime.store, row)
     output.note(
         _ways_on(session, request, row, None if row.rollback is RollbackStatus.COMPLETED else hopeless_step(history))
     )

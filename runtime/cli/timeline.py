@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from durable.errors import HistoryCorruptedError
 from durable.timeline.entry import TimelineEntry
 from durable.timeline.line import timeline_lines
 from durable.timeline.text import show_duration, show_instant
@@ -25,12 +26,14 @@ class Report:
     """Everything that ``durable show`` shows.
 
     Attributes:
+        flaw: what is wrong with its history.
         has_worker: the worker that holds the run is alive.
         is_served: a worker that has the workflow is alive.
     """
 
     run: RunDescription
     timeline: Timeline
+    flaw: str | None
     has_worker: bool
     is_served: bool
 
@@ -40,10 +43,15 @@ async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = Fal
     row = await run.row()
     pinned = client.get(row.workflow_id, row.run_id)
     timeline = await read_timeline(client, row, reveal=reveal)
+    try:
+        await pinned.history()
+        flaw = None
+    except HistoryCorruptedError as error:  # what is left of it is shown
+        flaw = str(error)
     workers = await client.store.workers()
     has_worker = any(row.owner == worker.worker_id for worker in workers)
     is_served = any(row.workflow in worker.workflows for worker in workers)
-    return Report(await pinned.describe(), timeline, has_worker, is_served)
+    return Report(await pinned.describe(), timeline, flaw, has_worker, is_served)
 
 
 def show_report(session: Session, report: Report, *, in_full: bool = False) -> None:
@@ -58,6 +66,7 @@ def show_report(session: Session, report: Report, *, in_full: bool = False) -> N
             {
                 "store": session.open_store().url,
                 "run": run,
+                "flaw": report.flaw,
                 "timeline": [entry_fields(e) for e in report.timeline.entries],
             }
         )
@@ -83,6 +92,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "waits for", run.waiting_for
     if run.next_at is not None and run.next_at > datetime.now(UTC):
         yield "next at", show_instant(run.next_at)
+    if report.flaw:
+        yield "corrupted", report.flaw
     if run.reason:
         yield "because", run.reason
     if run.superseded_by is not None:

@@ -15,6 +15,7 @@ from durable.errors import RunNotRetriableError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, split_batches
 from runtime.store.row import NewRun, RunRow
+from runtime.store.whole import read_whole_history
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -144,7 +145,7 @@ async def _newest(client: Client, event: Event) -> RunRow | None:
 
 
 async def _result(client: Client, child: RunRow, command: int, seal: Callable[[str], str]) -> Fact:
-    history = await client.store.read_history(child.run_id)
+    history = await read_whole_history(client.store, child)
     event = next(event for event in reversed(history) if event.kind == EventKind.RUN_COMPLETED)
     payload = event.payload
     if payload is not None:
@@ -156,7 +157,7 @@ async def _stays_cancelled(client: Client, child: RunRow) -> bool:
     """Whether the request to cancel is in what a retry of the child takes over: then it would cancel again."""
     if child.rollback is RollbackStatus.COMPLETED:
         return False
-    batches = list(split_batches(await client.store.read_history(child.run_id)))
+    batches = list(split_batches(await read_whole_history(client.store, child)))
     return any(event.kind == EventKind.CANCEL_REQUESTED for batch in batches[:-1] for event in batch)
 
 
@@ -167,7 +168,7 @@ async def _unrepeatable(client: Client, start: Event) -> str | None:
         return "what it did is not known any more, because it was purged"
     while run is not None:
         if run.rollback is not RollbackStatus.COMPLETED:
-            history = await client.store.read_history(run.run_id)
+            history = await read_whole_history(client.store, run)
             attempts = await client.store.read_attempts(run.run_id)
             step = done_once(history, history, frozenset(attempt.command for attempt in attempts))
             for event in history:

@@ -25,6 +25,7 @@ from runtime.client.termination import terminate_run
 from runtime.client.update import request_update
 from runtime.client.waiting import in_time, in_words, moved
 from runtime.store.row import InboxRow, LogRow, RunRow
+from runtime.store.whole import read_whole_history
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -100,8 +101,12 @@ class RunHandle(Generic[R]):
         return await describe_run(self._client.store, await self.row())
 
     async def history(self) -> list[Event]:
-        """Its events, in order."""
-        return await self._client.store.read_history((await self.row()).run_id)
+        """Its events, in order.
+
+        Raises:
+            HistoryCorruptedError: events are missing.
+        """
+        return await read_whole_history(self._client.store, await self.row())
 
     async def logs(self, limit: int = 1000) -> list[LogRow]:
         """The newest log lines of its workflow code and steps, oldest first."""

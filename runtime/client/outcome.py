@@ -11,6 +11,7 @@ from durable.history import TERMINAL, Event
 from durable.outcome import read_outcome
 from runtime.store.change import Ending
 from runtime.store.row import RunRow
+from runtime.store.whole import read_whole_history
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -68,5 +69,5 @@ async def _terminal_event(client: Client, row: RunRow) -> Event | None:
     """The event that ended a run: the last one, unless its rollback went on later. None if its history was purged."""
     history = await client.store.read_history(row.run_id, after_seq=max(0, row.seq - _LAST))
     if not any(event.kind in TERMINAL for event in history):
-        history = await client.store.read_history(row.run_id)
+        history = await read_whole_history(client.store, row)
     return next((event for event in reversed(history) if event.kind in TERMINAL), None)

@@ -20,6 +20,7 @@ from durable.history import FACTS, Event, EventKind, Fact, Recorder, merge_detai
 from runtime.client.adoption import Adoption, adopt_children, check_forgotten, done_once, once_kind, open_children
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, NewRun, RunRow
+from runtime.store.whole import read_whole_history
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -75,7 +76,7 @@ async def _prepare(client: Client, row: RunRow, parent_run_id: str | None = None
         raise RunNotRetriableError(
             f"the rollback of {row.workflow_id!r} is {row.rollback}; finish it first: durable rollback {row.workflow_id}"
         )
-    history = await client.store.read_history(row.run_id)
+    history = await read_whole_history(client.store, row)
     blobs = await client.store.read_blobs(row.run_id)
     inline = _Inline(client.envelope, blobs)
     now_us = client.clock.now_us()

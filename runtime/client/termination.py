@@ -13,6 +13,7 @@ from durable.history import Event, EventKind, Fact, Recorder, write_detail
 from runtime.store.protocol import CommitOutcome
 from runtime.store.row import InboxRow, NewRun, RunRow
 from runtime.store.turn import RunChange, Turn
+from runtime.store.whole import read_whole_history
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -60,6 +61,8 @@ async def terminate_run(client: Client, row: RunRow, reason: str, replacement: N
         if seen.run_id != row.run_id:
             seen = _Seen(row.run_id)
         seen.add(await store.read_history(row.run_id, seen.seq))
+        if seen.seq < row.seq:
+            await read_whole_history(store, row)  # says what is missing, unless the run was purged
         if seen.seq == row.seq:
             inbox = await store.read_inbox(row.run_id) if seen.last is None else ()
             turn = _termination(row, seen, inbox, reason, client.actor, client.clock.now_us(), replacement)

@@ -17,6 +17,7 @@ from durable.kernel.replayer import Replayer
 from runtime.identifier import new_run_id
 from runtime.store.row import AttemptOutcome, AttemptRow, RunRow
 from runtime.store.rule import wakes
+from runtime.store.whole import check_whole
 from runtime.worker.logs import run_ids
 from runtime.worker.recovery import Heartbeat, plan_recovery
 
@@ -109,6 +110,7 @@ class Loader:
                 if not held.is_ours:
                     return
                 try:
+                    check_whole(held.row, history)
                     await self.replay(replayer, held.row, history, blobs)
                 except (Exception, DeterminismError) as error:  # noqa: BLE001 - rule L9: whatever stops the kernel
                     held.replayer = replayer

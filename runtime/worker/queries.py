@@ -11,6 +11,7 @@ from durable.errors import DeterminismError, QueryFailedError, StoreUnavailableE
 from durable.kernel.replayer import Replayer
 from runtime.store.change import Change
 from runtime.store.row import QueryRow, RunRow
+from runtime.store.whole import check_whole
 from runtime.worker.held import HeldRun
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class QueryAnswerer:
             history = await engine.store.read_history(row.run_id)
             blobs = await engine.store.read_blobs(row.run_id)
             try:
+                check_whole(row, history)
                 await engine.loader.replay(fresh, row, history, blobs)
             except (Exception, DeterminismError) as error:
                 raise QueryFailedError(f"the run cannot be replayed here: {error}") from error

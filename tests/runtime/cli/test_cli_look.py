@@ -151,6 +151,25 @@ def test_history_that_was_altered_is_found(cli: Cli, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("ended")
+def test_history_without_its_end_is_found_wherever_it_is_read(cli: Cli, folder: Path) -> None:
+    with sqlite3.connect(folder / ".durable" / "durable.db") as connection:
+        connection.execute("DELETE FROM durable_events WHERE kind = 'RunCompleted'")
+    connection.close()
+    ran = cli("history", "h1", "--verify")
+    assert (ran.code, ran.out) == (7, "")
+    assert "[DUR5001] the history of 'h1'" in ran.err
+    assert "ends with event 3, but its row says 4: event 4 is missing" in ran.err
+    ran = cli("history", "h1")
+    assert (ran.code, len(ran.out.splitlines())) == (0, 4)
+    assert "the last events are missing: the run's row says that there are 4" in ran.err
+    assert "corrupted  [DUR5001] the history of 'h1'" in cli("show", "h1").out
+    ran = cli("run", "app.py:hello", "-i", "name=Ada", "--id", "h1")
+    assert (ran.code, ran.out) == (7, "run h1\n")
+    assert "[DUR5001]" in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.usefixtures("ended")
 def test_logs_of_steps_and_workflow_are_kept_with_the_run(cli: Cli) -> None:
     out = cli("logs", "h1").out
     assert "hello: saying hello" in out
