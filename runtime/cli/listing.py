@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -211,8 +211,12 @@ def _show_log(session: Session, row: LogRow) -> None:
 # -- questions --------------------------------------------------------------------------------------------
 
 
-def show_questions(session: Session, questions: Sequence[Question] | None) -> None:
-    """Show what people are asked, each with the command that answers it."""
+def show_questions(session: Session, questions: Sequence[Question] | None, encrypted: Collection[str] = ()) -> None:
+    """Show what people are asked, each with the command that answers it.
+
+    Args:
+        encrypted: ids of the runs whose answers are kept encrypted.
+    """
     if session.as_json:
         session.output.data({"store": session.open_store().url, "questions": list(questions or ())})
         return
@@ -228,16 +232,23 @@ def show_questions(session: Session, questions: Sequence[Question] | None) -> No
         session.output.line(f"  {question.prompt}")
         for name, value in question.about.items():
             session.output.line((f"  {name}: {value}", "dim"))
-        for command in how_to_answer(question, session):
+        for command in how_to_answer(question, session, is_encrypted=question.run_id in encrypted):
             session.output.line("  ", (command, "waiting"))
 
 
-def how_to_answer(question: Question, session: Session) -> list[str]:
-    """The commands that answer a question."""
+def how_to_answer(question: Question, session: Session, *, is_encrypted: bool = False) -> list[str]:
+    """The commands that answer a question.
+
+    Args:
+        is_encrypted: the answer is kept encrypted.
+    """
     from runtime.cli.form import example
 
     if question.kind == "approval":
         answers = [["approve", question.workflow_id], ["reject", question.workflow_id]]
     else:
         answers = [["answer", question.workflow_id, example(question.answer_schema)]]
-    return [session.command(*words, "--key", question.key, opens_values=True) for words in answers]
+    return [
+        session.command(*words, "--key", question.key, opens_values=True, is_encrypted=is_encrypted)
+        for words in answers
+    ]

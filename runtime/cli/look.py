@@ -124,11 +124,13 @@ def inbox(store: Store = None, as_json: Json = False) -> None:
     """List what people are asked now, and how to answer."""
     from runtime.cli.listing import show_questions
     from runtime.cli.session import Session
+    from runtime.client.encryption import is_encrypted
     from runtime.client.people import unanswered
 
     session = Session(store, None, as_json)
 
-    async def work(client: Client) -> list[Question]:
-        return await unanswered(client, await client.questions())
+    async def work(client: Client) -> tuple[list[Question], set[str]]:
+        questions = await unanswered(client, await client.questions())
+        return questions, {one.run_id for one in questions if await is_encrypted(client, one.run_id)}
 
-    show_questions(session, session.run(work))
+    show_questions(session, *(session.run(work) or (None,)))

@@ -50,12 +50,13 @@ class Session:
 
         return None if self.by is None else principal(self.by)
 
-    def command(self, *words: str, opens_values: bool = False) -> str:
+    def command(self, *words: str, opens_values: bool = False, is_encrypted: bool = False) -> str:
         """A command to type next, with the flags that make it find the same store.
 
         Args:
             words: without ``durable``.
             opens_values: it reads or writes values, and so needs the same codecs.
+            is_encrypted: the workers encrypt these values, so that codecs are needed though none were given here.
         """
         from runtime.settings import find_settings
 
@@ -67,6 +68,8 @@ class Session:
         for flag, value, variable, setting in given:
             if value is not None and value not in (os.environ.get(variable), settings.get(setting)):
                 flags += [flag, value]
+        if opens_values and is_encrypted and self.codecs is None:
+            flags += ["--codecs", "MODULE:NAME"]
         return shlex.join(["durable", *words, *flags])
 
     def open_store(self, *, read_only: bool = False) -> Store:
@@ -135,13 +138,15 @@ class Session:
 
     async def note_if_unserved(self, client: Client, run: RunHandle[Any]) -> None:
         """Say what lets a run go on, if no worker is there that would."""
+        from runtime.client.encryption import encryption
         from runtime.client.presence import is_served
 
         row = await run.row()
         if row.status.is_closed or self.as_json or await is_served(client, row.workflow):
             return
-        worker = self.command("worker", "TARGET", opens_values=True)
-        here = self.command("run", "TARGET", "--id", row.workflow_id, opens_values=True)
+        hidden = bool(await encryption(client, row.workflow))
+        worker = self.command("worker", "TARGET", opens_values=True, is_encrypted=hidden)
+        here = self.command("run", "TARGET", "--id", row.workflow_id, opens_values=True, is_encrypted=hidden)
         self.output.note(
             f"no worker that has workflow {row.workflow!r} is running; it goes on with: {worker}, or {here}"
         )

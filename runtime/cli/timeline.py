@@ -13,6 +13,7 @@ from durable.timeline.line import timeline_lines
 from durable.timeline.text import show_duration, show_instant
 from durable.timeline.timeline import Timeline
 from runtime.client.description import RunDescription
+from runtime.client.encryption import encryption
 from runtime.client.timeline import read_timeline
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Report:
         flaw: what is wrong with its history.
         has_worker: the worker that holds the run is alive.
         is_served: a worker that has the workflow is alive.
+        is_encrypted: its workers encrypt its values.
     """
 
     run: RunDescription
@@ -36,6 +38,7 @@ class Report:
     flaw: str | None
     has_worker: bool
     is_served: bool
+    is_encrypted: bool
 
 
 async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = False) -> Report:
@@ -51,7 +54,9 @@ async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = Fal
     workers = await client.store.workers()
     has_worker = any(row.owner == worker.worker_id for worker in workers)
     is_served = any(row.workflow in worker.workflows for worker in workers)
-    return Report(await pinned.describe(), timeline, flaw, has_worker, is_served)
+    return Report(
+        await pinned.describe(), timeline, flaw, has_worker, is_served, bool(await encryption(client, row.workflow))
+    )
 
 
 def show_report(session: Session, report: Report, *, in_full: bool = False) -> None:
@@ -78,7 +83,7 @@ def show_report(session: Session, report: Report, *, in_full: bool = False) -> N
         output.line()
     for line in timeline_lines(report.timeline, in_full=in_full):
         output.line(*line)
-    _show_questions(session, run)
+    _show_questions(session, run, is_encrypted=report.is_encrypted)
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
@@ -112,13 +117,13 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "child", f"{child.workflow_id} ({child.workflow}): {child.status.value}"
 
 
-def _show_questions(session: Session, run: RunDescription) -> None:
+def _show_questions(session: Session, run: RunDescription, *, is_encrypted: bool) -> None:
     from runtime.cli.listing import how_to_answer
 
     for question in run.questions:
         session.output.line()
         session.output.line((f"{question.kind} {question.key!r}: {question.prompt}", "strong"))
-        for command in how_to_answer(question, session):
+        for command in how_to_answer(question, session, is_encrypted=is_encrypted):
             session.output.line("  ", (command, "waiting"))
 
 

@@ -27,6 +27,7 @@ from durable.interceptor import Interceptor
 from durable.messages import Message
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
 from runtime.client.description import Question, RunSummary, describe_question, summarize
+from runtime.client.encryption import check_encryption
 from runtime.client.handle import RunHandle
 from runtime.client.intercepted import intercepted
 from runtime.client.message import check_message
@@ -178,12 +179,14 @@ class Client:
                 now_us=self.clock.now_us(), with_signal=with_signal,
             )  # fmt: skip
 
+        definition = what.definition if isinstance(what, WorkflowCall) else what
+        await check_encryption(self, name or str(getattr(definition, "name", "")))
         if not name:
             return prepare({})
         try:
             return prepare(await self.published(name))
         except (EncodeError, UnknownMessageError, MessageRejectedError):
-            self._published.pop(name, None)  # a worker with newer code may have published anew
+            self.forget_published(name)  # a worker with newer code may have published anew
             return prepare(await self.published(name))
 
     async def _replace(self, start: Start) -> RunHandle[Any]:
@@ -210,21 +213,27 @@ class Client:
             known = self._published[workflow] = from_json(text)
         return known
 
+    def forget_published(self, workflow: str) -> None:
+        """Read what was published about a workflow again, the next time."""
+        self._published.pop(workflow, None)
+
     async def check_message(self, workflow_id: str, kind: str, message: Message[Any] | str, value: Any) -> None:
-        """Check kind and value of a message that is known by name only against what the workflow published.
+        """Check a message against what the workflow published: its kind and value if it is known by name only, and encryption.
 
         Raises:
             UnknownMessageError, MessageRejectedError: it does not fit.
+            ConfigurationError: the workers encrypt, and this client does not.
         """
-        if not isinstance(message, str):
+        if not isinstance(message, str) and self.envelope.encrypts:
             return
         row = await self.store.get_run(workflow_id)
         if row is None:
             return
+        await check_encryption(self, row.workflow)
         try:
             check_message(await self.published(row.workflow), workflow_id, kind, message, value)
         except (UnknownMessageError, MessageRejectedError):
-            self._published.pop(row.workflow, None)  # a worker with newer code may have published anew
+            self.forget_published(row.workflow)  # a worker with newer code may have published anew
             check_message(await self.published(row.workflow), workflow_id, kind, message, value)
 
     # -- finding ------------------------------------------------------------------------------------------
@@ -337,6 +346,8 @@ class StepHandle:
         client = self._client
         row = await client.store.get_run_by_id(self.run_id)
         workflow_id = row.workflow_id if row is not None else self.run_id
+        if row is not None and plain is not None:
+            await check_encryption(client, row.workflow)
         payload = client.envelope.seal(plain) if plain is not None else None
         fact = Fact(kind, self.command, None, None, payload, client.actor)
         await client.store.send(InboxRow(workflow_id, self.run_id, None, fact, client.clock.now_us()))

@@ -12,6 +12,7 @@ from durable.codec.schema import check_schema
 from durable.errors import MessageRejectedError, QuestionNotFoundError
 from durable.history import EventKind, Fact
 from runtime.client.description import Question, is_answered
+from runtime.client.encryption import check_encryption
 from runtime.store.row import InboxRow, QuestionRow
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ async def unanswered(client: Client, questions: Sequence[Q]) -> list[Q]:
 async def _deliver(client: Client, question: QuestionRow, value: Any, by: str | None) -> None:
     plain = value_codec(type(value)).encode(value) if value is not None else "null"
     check_schema(from_json(plain), from_json(question.schema), f"the answer to {question.key!r}")
+    row = await client.store.get_run_by_id(question.run_id)
+    if row is not None:
+        await check_encryption(client, row.workflow)
     actor = principal(by) if by is not None else client.actor
     payload = client.envelope.seal(plain)
     fact = Fact(EventKind.QUESTION_ANSWERED, question.command, question.key, None, payload, actor)

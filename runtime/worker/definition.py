@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 from pydantic_core import to_json
 
@@ -10,8 +11,12 @@ from durable.messages import Query, Update
 from durable.workflow import WorkflowDefinition
 
 
-def describe_workflow(definition: WorkflowDefinition[..., object]) -> str:
-    """JSON text: name, version, documentation, queue, parameters, input and result schema, messages."""
+def describe_workflow(definition: WorkflowDefinition[..., object], encryption: Sequence[str] = ()) -> str:
+    """JSON text: name, version, documentation, queue, parameters, input and result schema, messages.
+
+    Args:
+        encryption: names of the codecs that encrypt what is stored of its runs.
+    """
     messages = {}
     for message in definition.messages.values():
         entry: dict[str, object] = {"kind": message.kind, "schema": message.codec.json_schema()}
@@ -28,5 +33,6 @@ def describe_workflow(definition: WorkflowDefinition[..., object]) -> str:
             "input": definition.arguments.json_schema(),
             "result": definition.result.json_schema(),
             "messages": messages,
+            "encryption": list(encryption),
         }
     ).decode()

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from pydantic_core import from_json
 
 from durable.codec import INLINE, Envelope, PayloadCodec
 from durable.errors import StoreError
@@ -112,9 +113,7 @@ class Worker:
             self.store, self.registry, envelope, self._clock, self.worker_id, self._options, self._watchdog
         )
         engine.lease = await self._join()
-        definitions = {name: describe_workflow(d) for name, d in self.registry.workflows.items()}
-        if definitions:
-            await self.store.publish_definitions(definitions)
+        await self._publish()
         await self.store.take_over(self._clock.now_us())
         await engine.claims.unstick()
         self._queries = QueryAnswerer(engine)
@@ -129,6 +128,18 @@ class Worker:
         engine.claims.poll()
         self._queries.poll()
         self._tasks.poll()
+
+    async def _publish(self) -> None:
+        """Publish the workflows. What only serves its own runs does not take back what others say of encryption."""
+        own = [codec.name for codec in self._codecs if codec.encrypts]
+        definitions: dict[str, str] = {}
+        for name, definition in self.registry.workflows.items():
+            known = None if own or self._options.recover else await self.store.read_definition(name)
+            definitions[name] = describe_workflow(
+                definition, own or (from_json(known).get("encryption", ()) if known else ())
+            )
+        if definitions:
+            await self.store.publish_definitions(definitions)
 
     async def _join(self) -> Lease:
         row = WorkerRow(

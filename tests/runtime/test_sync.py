@@ -63,7 +63,7 @@ def shape(method: Any) -> list[tuple[str, Any, Any]]:
 @pytest.mark.parametrize(
     ("blocking", "waited_for", "inner"),
     [
-        (sync.Client, runtime.Client, {"open", "close", "started", "published", "check_message"}),
+        (sync.Client, runtime.Client, {"open", "close", "started", "published", "forget_published", "check_message"}),
         (sync.RunHandle, runtime.RunHandle, set()),
         (sync.StepHandle, runtime.StepHandle, set()),
     ],

@@ -100,6 +100,23 @@ def test_hints_name_store_and_codecs_where_they_were_given(cli: Cli, write: Writ
 
 
 @pytest.mark.usefixtures("app")
+def test_commands_of_an_encrypted_run_ask_for_codecs(cli: Cli, write: Write) -> None:
+    write("keys.py", CODECS)
+    cli("run", "app.py:deploy", "--id", "d1", "-i", "version=v1", "--codecs", "keys:codecs")
+    for shown in (cli("show", "d1").out, cli("inbox").out):
+        approve = next(line for line in shown.splitlines() if "durable approve" in line)
+        assert approve.endswith("--codecs MODULE:NAME")
+    ran = cli("approve", "d1", "--comment", "looks fine")
+    assert ran.code == 2
+    assert "the workers of workflow 'deploy' encrypt its values (aes-gcm)" in ran.err
+    assert cli("start", "deploy", "-i", "version=v2").code == 2
+    assert cli("run", "app.py:deploy", "-i", "version=v2").code == 2
+    ran = cli(*typed(approve.replace("MODULE:NAME", "keys:codecs")))
+    assert ran.code == 0
+    assert "--codecs keys:codecs" in ran.err
+
+
+@pytest.mark.usefixtures("app")
 def test_missing_codec_says_what_to_give(cli: Cli, write: Write) -> None:
     write("keys.py", CODECS)
     cli("start", "app.py:hello", "--id", "h1", "--codecs", "keys:codecs")
