@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +20,10 @@ def parse_json(text: str, what: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ConfigurationError: with line, column and a mark below the place.
+        ConfigurationError: with line, column and a mark below the place; an object has a key twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=partial(_unambiguous, what))
     except json.JSONDecodeError as error:
         line = error.doc.splitlines()[error.lineno - 1] if error.doc else ""
         start = max(0, error.colno - 1 - _SHOWN // 2)
@@ -35,6 +36,15 @@ def parse_json(text: str, what: str) -> Any:
         ) from None
     except RecursionError:
         raise ConfigurationError(f"{what} is nested too deeply") from None
+
+
+def _unambiguous(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, if each key occurs once: which of two values is meant nobody knows."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ConfigurationError(f"{what} has the key {twice!r} twice in one object")
+    return value
 
 
 def read_text(path: str, what: str) -> str:
@@ -69,7 +79,7 @@ def parse_value(text: str, what: str, schema: Mapping[str, Any] | None = None, *
     if may_name_file and text.startswith("@") and len(text) > 1:
         return parse_json(read_text(text[1:], what), what)
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=partial(_unambiguous, what))
     except (json.JSONDecodeError, RecursionError):
         looks_like_json = text.lstrip().startswith(("{", "[", '"'))
         if looks_like_json and (schema is None or not _fits(text, schema)):
@@ -91,15 +101,16 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def parse_input(given: Sequence[str], schema: Mapping[str, Any] | None = None) -> Arguments:
-    """The arguments of a workflow from all ``--input`` flags; later keywords win.
+    """The arguments of a workflow from all ``--input`` flags; later ones win over those of an object, but no flag over its like.
 
     Args:
         schema: JSON schema of the workflow's arguments as an object, if it is known: it tells ``v=1`` the text from
             ``v=1`` the number.
 
     Raises:
-        ConfigurationError: an input cannot be understood.
+        ConfigurationError: an input cannot be understood, or a name is given twice.
     """
+    named: set[str] = set()
     positional: list[Any] | None = None
     keywords: dict[str, Any] = {}
     for text in given:
@@ -109,6 +120,9 @@ def parse_input(given: Sequence[str], schema: Mapping[str, Any] | None = None) -
         elif text.lstrip()[:1] in ("{", "["):
             parsed = parse_json(text, "--input")
         elif equals and name.isidentifier():
+            if name in named:
+                raise ConfigurationError(f"--input {name}=... is given twice")
+            named.add(name)
             parsed = {name: parse_value(value, f"--input {name}", _property(schema, name))}
         else:
             raise ConfigurationError(
@@ -123,6 +137,24 @@ def parse_input(given: Sequence[str], schema: Mapping[str, Any] | None = None) -
         else:
             raise ConfigurationError(f"expected --input to be a JSON object or array, got {parsed!r}")
     return positional or [], keywords
+
+
+def check_booleans(fields: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Refuse true and false for what is no boolean: pydantic would take them for the numbers 1 and 0.
+
+    Args:
+        fields: arguments as one object.
+        schema: of that object.
+
+    Raises:
+        ConfigurationError: naming the argument.
+    """
+    for name, value in fields.items():
+        own = _property(schema, name)
+        if isinstance(value, bool) and own is not None and not _fits(value, own):
+            raise ConfigurationError(
+                f"expected --input {name} to be of type {own.get('type', 'JSON')}, got {json.dumps(value)}"
+            )
 
 
 def _property(schema: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:

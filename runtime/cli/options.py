@@ -46,7 +46,7 @@ Input = Annotated[
         "-i",
         metavar="INPUT",
         help="The workflow's arguments: NAME=VALUE (repeatable), a JSON object of keywords, a JSON array of "
-        "positional arguments, or @FILE with either.",
+        "positional arguments, or @FILE with either. A later NAME=VALUE replaces a value of an object.",
         show_default=False,
     ),
 ]

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
 
-from durable.errors import EncodeError, RunError, RunExistsError, StoreUnavailableError
+from durable.errors import RunError, RunExistsError, StoreUnavailableError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind
 from durable.timeline.timeline import HIDDEN
 from durable.workflow import WorkflowDefinition
-from runtime.cli.argument import parse_input
+from runtime.cli.argument import check_booleans, parse_input
 from runtime.cli.exitcode import ExitCode
 from runtime.cli.interrupt import Interrupts
 from runtime.cli.output import count
 from runtime.cli.watch import Standstill, Watch
 from runtime.client.adoption import hopeless_step
+from runtime.client.arrangement import arrange
 from runtime.runtime import Runtime
 from runtime.store.whole import read_whole_history
 
@@ -65,15 +66,12 @@ def decode_input(
     Raises:
         DecodeError, EncodeError: they do not fit its parameters; the message names the path.
     """
-    positional, keywords = parse_input(given, workflow.arguments.json_schema())
-    names = workflow.arguments.parameters
-    if positional and not keywords:
-        args, kwargs = workflow.arguments.decode(to_json(positional, inf_nan_mode="constants").decode())
-    else:
-        if len(positional) > len(names):
-            raise EncodeError(f"workflow {workflow.name!r} takes {len(names)} arguments, got {len(positional)}")
-        merged = {**dict(zip(names, positional, strict=False)), **keywords}
-        args, kwargs = workflow.arguments.decode(to_json(merged, inf_nan_mode="constants").decode())
+    schema = workflow.arguments.json_schema()
+    positional, keywords = parse_input(given, schema)
+    fields = arrange(workflow.name, positional, keywords, workflow.arguments.parameters, schema)
+    check_booleans(fields, schema)
+    form = positional if positional and not keywords else fields
+    args, kwargs = workflow.arguments.decode(to_json(form, inf_nan_mode="constants").decode())
     return tuple(args), dict(kwargs)
 
 

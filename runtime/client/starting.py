@@ -15,6 +15,7 @@ from durable.errors import DefinitionError, EncodeError
 from durable.history import EventKind, Fact
 from durable.messages import Signal
 from durable.workflow import StartOptions, WorkflowCall, WorkflowDefinition
+from runtime.client.arrangement import arrange
 from runtime.client.message import check_message, signal_row
 from runtime.identifier import new_run_id
 from runtime.store.row import InboxRow, NewRun, UpdateRow
@@ -124,10 +125,8 @@ def prepare_start(
 def _encode_named(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], published: Mapping[str, Any]) -> str:
     parameters = published.get("parameters")
     values: Any = kwargs
-    if args and isinstance(parameters, list):
-        if len(args) > len(parameters):
-            raise EncodeError(f"workflow {name!r} takes {len(parameters)} arguments, got {len(args)}")
-        values = {**dict(zip(parameters, args, strict=False)), **kwargs}
+    if isinstance(parameters, list) and isinstance(published.get("input"), dict):
+        values = arrange(name, args, kwargs, parameters, published["input"])
     elif args and kwargs:
         raise EncodeError(
             f"workflow {name!r} is not known here: pass its arguments either by position or by keyword, not both"

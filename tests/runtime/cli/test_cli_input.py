@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
+from cli.command import Cli
 from durable.errors import ConfigurationError, MessageRejectedError
 from durable.timeline.text import show_duration
 from runtime.cli.argument import parse_input, parse_json, parse_pairs, parse_value
@@ -235,3 +236,54 @@ def test_filled_line_must_fit_its_field() -> None:
 )
 def test_example_of_an_answer_has_the_right_form(schema: dict[str, Any], text: str) -> None:
     assert example(schema) == text
+
+
+KW = """
+from durable import Context, workflow
+
+@workflow
+async def kw(ctx: Context, a: int, *rest: int, b: int = 5, **more: str) -> list:
+    return [a, list(rest), b, more]
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        (['{"a": 1, "c": "x"}'], [1, [], 5, {"c": "x"}]),
+        (["a=1", "c=x"], [1, [], 5, {"c": "x"}]),
+        (["[1, 2, 3]", "b=7"], [1, [2, 3], 7, {}]),
+        (["[1, 2, 3]"], [1, [2, 3], 5, {}]),
+        (["[1, 2]", "more=x"], [1, [2], 5, {"more": "x"}]),
+        (['{"a": 1, "*": [2], "**": {"c": "x"}}', "d=y"], [1, [2], 5, {"c": "x", "d": "y"}]),
+    ],
+)
+def test_arguments_of_a_variadic_workflow(cli: Cli, folder: Path, given: list[str], result: list[Any]) -> None:
+    (folder / "kw.py").write_text(KW)
+    flags = [word for text in given for word in ("-i", text)]
+    for target in ("kw.py", "kw"):  # by its code, and by its name once that is published
+        cli("start", target, "--id", f"by {target}", *flags)
+        assert cli("run", "kw.py", "--id", f"by {target}", "--json").events[-1]["result"] == result
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["amount=1", "amount=2"], "--input amount=... is given twice"),
+        (["[1]", "amount=2"], "argument 'amount' of workflow 'order' is given by position and by keyword"),
+        (['{"amount": 1, "amount": 2}'], "--input has the key 'amount' twice in one object"),
+        (["[1, 2]"], "takes 1 arguments, got 2"),
+        (["amount=true"], "expected --input amount to be of type integer, got true"),
+        (['{"amount": true}'], "expected --input amount to be of type integer, got true"),
+        (["[true]"], "expected --input amount to be of type integer, got true"),
+    ],
+)
+def test_input_that_says_two_things_is_refused(cli: Cli, given: list[str], why: str) -> None:
+    ran = cli("run", "app.py:order", *[word for text in given for word in ("-i", text)])
+    assert (ran.code, ran.out) == (2, "")
+    assert why in ran.err
+
+
+def test_pair_replaces_a_value_of_an_object() -> None:
+    assert parse_input(['{"n": 5, "m": 1}', "n=6"]) == ([], {"n": 6, "m": 1})

@@ -90,7 +90,7 @@ def test_error_with_numbers_that_json_lacks_is_json(cli: Cli, app: Path) -> None
 
 def test_error_about_half_a_character_is_json(cli: Cli, app: Path) -> None:
     cli("start", "app.py:waits", "--id", "w1")
-    ran = cli("show", "\udcff", "--json")
+    ran = cli("show", "x", "--store", "sqlite:///\udcff.db", "--json")
     assert ran.code == 3
     assert "no run" in strict(ran.err)["error"]["message"]
 
@@ -119,7 +119,7 @@ def test_usage_errors_for_programs_are_json(cli: Cli, folder: Path, args: list[s
 
 
 def test_ids_that_would_steer_a_terminal_are_refused(cli: Cli, app: Path) -> None:
-    for odd in ("a\x1b[2Jb", "a\nb", "half \udcff"):
+    for odd in ("a\x1b[2Jb", "a\nb"):
         ran = cli("start", "app.py:hello", "--id", odd)
         assert ran.code == 2
         assert "without control characters" in ran.err
@@ -172,3 +172,40 @@ def test_negative_values_reach_the_run(cli: Cli, app: Path) -> None:
     assert cli("update", "w1", "add", "-5").code == 6
     assert cli("answer", "w1", "-3").code == 3
     assert "No such option: --nope" in cli("signal", "w1", "go", "--nope").err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["start", "app.py:hello", "-i", "name=\udcff"],
+        ["start", "app.py:hello", "--id", "half \udcff"],
+        ["start", "app.py:hello", "--by", "\udcff"],
+        ["start", "app.py:hello", "--queue", "\udcff"],
+        ["run", "app.py:hello", "-i", "name=\udcff"],
+        ["signal", "x", "\udcff"],
+        ["signal", "x", "go", "\udcff"],
+        ["signal", "x", "go", "--message-id", "\udcff"],
+        ["query", "x", "\udcff"],
+        ["update", "x", "\udcff"],
+        ["approve", "x", "--comment", "\udcff"],
+        ["cancel", "x", "--reason", "\udcff"],
+        ["terminate", "\udcff"],
+        ["list", "--prefix", "\udcff"],
+        ["list", "--workflow", "\udcff"],
+        ["list", "--actor", "\udcff"],
+        ["list", "--attribute", "a=\udcff"],
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(cli: Cli, app: Path, args: list[str]) -> None:
+    cli("start", "app.py:waits", "--id", "x")
+    ran = cli(*args)
+    assert ran.code == 2
+    assert "\\xff' is not UTF-8" in ran.err
+    ran = cli(*args, "--json")
+    assert (ran.code, "DUR2005" in ran.err) == (2, True)
+
+
+def test_file_of_a_store_may_have_any_name(cli: Cli, app: Path) -> None:
+    store = "sqlite:///\udcff.db"
+    assert cli("start", "app.py:hello", "--id", "h1", "--store", store).code == 0
+    assert "h1" in cli("list", "--store", store).out
