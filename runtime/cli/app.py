@@ -11,6 +11,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -191,9 +192,11 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., None]:
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     from durable.errors import DeterminismError, DurableError
     from runtime.cli.failure import exit_code_of, report
+    from runtime.cli.stdout import kept_for_results
 
     try:
-        return int(function(*args, **kwargs) or ExitCode.OK)
+        with kept_for_results() if kwargs.get("as_json") and "codecs" in kwargs else nullcontext():
+            return int(function(*args, **kwargs) or ExitCode.OK)
     except (DurableError, DeterminismError) as error:
         report(error, as_json=bool(kwargs.get("as_json")))
         return exit_code_of(error)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from durable.timeline.text import Cell, plain_text
+from runtime.cli.stdout import results
 from runtime.cli.text import json_text, visible
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ class Output:
 
     def data(self, value: Any) -> None:
         """Print one JSON document."""
-        print(json_text(value, indent=2))
+        print(json_text(value, indent=2), file=results())
 
     def event(self, event: str, /, **fields: Any) -> None:
         """Print one line of a stream of JSON objects."""
-        print(json_text({"event": event, **fields}), flush=True)
+        print(json_text({"event": event, **fields}), file=results(), flush=True)
 
     # -- for people ---------------------------------------------------------------------------------------
 
