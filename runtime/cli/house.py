@@ -101,7 +101,7 @@ def backup(
         await client.store.backup(target)
         return True
 
-    if session.run(work) is None:
+    if session.run(work, only_looks=True) is None:
         raise StoreError(f"there is no store at {session.open_store().url}")
     if as_json:
         session.output.data({"file": str(target)})

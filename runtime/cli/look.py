@@ -55,7 +55,7 @@ def list_runs(
         count = len(runs) if len(runs) < limit else await client.count(**conditions)
         return Page(runs, count, await client.store.workers())
 
-    show_runs(session, session.run(work) or Page(), is_filtered=flags.is_given)
+    show_runs(session, session.run(work, only_looks=True) or Page(), is_filtered=flags.is_given)
 
 
 def show(
@@ -71,7 +71,7 @@ def show(
     from runtime.cli.timeline import read_report, show_report
 
     session = Session(store, codecs, as_json)
-    report = session.with_run(run_id, lambda client, run: read_report(client, run, reveal=reveal))
+    report = session.with_run(run_id, lambda client, run: read_report(client, run, reveal=reveal), only_looks=True)
     show_report(session, report, in_full=values)
 
 
@@ -99,7 +99,7 @@ def history(
     async def work(client: Client, run: Any) -> None:
         await show_history(session, client, run, after=after, limit=limit, verify=verify, reveal=reveal)
 
-    session.with_run(run_id, work)
+    session.with_run(run_id, work, only_looks=True)
 
 
 def logs(
@@ -117,7 +117,9 @@ def logs(
     from runtime.cli.session import Session
 
     session = Session(store, None, as_json)
-    session.with_run(run_id, lambda client, run: show_logs(session, client, run, limit=limit, follow=follow))
+    session.with_run(
+        run_id, lambda client, run: show_logs(session, client, run, limit=limit, follow=follow), only_looks=True
+    )
 
 
 def inbox(store: Store = None, as_json: Json = False) -> None:
@@ -133,4 +135,4 @@ def inbox(store: Store = None, as_json: Json = False) -> None:
         questions = await unanswered(client, await client.questions())
         return questions, {one.run_id for one in questions if await is_encrypted(client, one.run_id)}
 
-    show_questions(session, *(session.run(work) or (None,)))
+    show_questions(session, *(session.run(work, only_looks=True) or (None,)))

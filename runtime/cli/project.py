@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from runtime.cli.options import Json, Store
+from runtime.cli.options import Json
 
 APP: Final = '''\
 """A first workflow: a step that may fail, a durable pause, a question to a person."""
@@ -81,11 +81,23 @@ DEFAULT_STORE: Final = "sqlite:///.durable/durable.db"
 IGNORED: Final = ".durable/\n__pycache__/\n"
 
 
+OwnStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Where the project keeps its runs; a relative path counts from its directory. Default: its own .durable/durable.db.",
+        show_default=False,
+    ),
+]
+"""Not the store of the directory in which the command is given: that one is another project's."""
+
+
 def init(
     folder: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Where; it is made if it does not exist.", show_default=False)
     ] = ".",
-    store: Store = None,
+    own_store: OwnStore = None,
     as_json: Json = False,
 ) -> None:
     """Write a small working project.
@@ -103,7 +115,7 @@ def init(
     files = {
         "app.py": APP,
         "test_app.py": TEST,
-        "pyproject.toml": PYPROJECT.format(name=name, store=store or DEFAULT_STORE),
+        "pyproject.toml": PYPROJECT.format(name=name, store=own_store or DEFAULT_STORE),
         ".gitignore": IGNORED,
     }
     taken = [file for file in files if (home / file).exists()]

@@ -72,11 +72,21 @@ class Session:
             flags += ["--codecs", "MODULE:NAME"]
         return shlex.join(["durable", *words, *flags])
 
-    def open_store(self, *, read_only: bool = False) -> Store:
-        """The store, not yet connected."""
+    def open_store(self, *, read_only: bool = False, for_looking: bool = False) -> Store:
+        """The store, not yet connected.
+
+        Args:
+            read_only: what is opened writes nothing, not even to bring it to the current schema.
+            for_looking: one that this user may not write will do.
+        """
+        from runtime.store.sqlite import SqliteStore
+        from runtime.store.sqlite.readonly import ReadOnlySqliteStore, can_write
         from runtime.store.url import open_store
 
-        return open_store(self.store_url, read_only=read_only)
+        store = open_store(self.store_url, read_only=read_only)
+        if for_looking and isinstance(store, SqliteStore) and store.path.is_file() and not can_write(store.path):
+            return ReadOnlySqliteStore(store.path)
+        return store
 
     def load_codecs(self) -> Sequence[PayloadCodec]:
         """The payload codecs that ``--codecs`` names.
@@ -94,7 +104,12 @@ class Session:
         return codecs
 
     def run(
-        self, work: Callable[[Client], Awaitable[T]], *, creates: bool = False, read_only: bool = False
+        self,
+        work: Callable[[Client], Awaitable[T]],
+        *,
+        creates: bool = False,
+        read_only: bool = False,
+        only_looks: bool = False,
     ) -> T | None:
         """Do the work of a command with a connected client.
 
@@ -102,14 +117,17 @@ class Session:
             work: gets the client.
             creates: make the store if there is none; otherwise nothing is done then, and None returned.
             read_only: nothing is written, not even to bring the store to the current schema.
+            only_looks: the work writes nothing.
         """
-        return asyncio.run(self._run(work, creates, read_only))
+        return asyncio.run(self._run(work, creates, read_only, only_looks))
 
-    async def _run(self, work: Callable[[Client], Awaitable[T]], creates: bool, read_only: bool) -> T | None:
+    async def _run(
+        self, work: Callable[[Client], Awaitable[T]], creates: bool, read_only: bool, only_looks: bool
+    ) -> T | None:
         from runtime.client.client import Client
 
         codecs = self.load_codecs()
-        store = self.open_store(read_only=read_only)
+        store = self.open_store(read_only=read_only, for_looking=only_looks)
         if not creates and is_missing(store):
             return None
         try:
@@ -119,9 +137,17 @@ class Session:
             await store.close()
 
     def with_run(
-        self, run_id: str, work: Callable[[Client, RunHandle[Any]], Awaitable[T]], *, read_only: bool = False
+        self,
+        run_id: str,
+        work: Callable[[Client, RunHandle[Any]], Awaitable[T]],
+        *,
+        read_only: bool = False,
+        only_looks: bool = False,
     ) -> T:
         """Do the work of a command that is about one run.
+
+        Args:
+            only_looks: the work writes nothing.
 
         Raises:
             RunNotFoundError: saying which store was searched.
@@ -130,7 +156,7 @@ class Session:
         async def find(client: Client) -> tuple[T]:
             return (await work(client, await find_run(client, run_id)),)
 
-        done = self.run(find, read_only=read_only)
+        done = self.run(find, read_only=read_only, only_looks=only_looks)
         if done is None:
             url = self.open_store().url
             raise RunNotFoundError(f"no run {run_id!r}: there is no store at {url}", workflow_id=run_id)

@@ -36,6 +36,9 @@ _HARMLESS: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT}
 )
 
+_ROOM_BYTES: Final = 64 * 1024
+"""The index of a write-ahead log is made in pieces of 32 KiB."""
+
 _COMMON: Final = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA secure_delete = OFF",
@@ -73,7 +76,7 @@ def identify(path: Path) -> tuple[int, int]:
 
 
 def uri(path: Path, mode: str) -> str:
-    """The URI by which SQLite opens a file in a mode: ``ro``, ``rw`` or ``rwc``."""
+    """The URI by which SQLite opens a file in a mode: ``ro``, ``rw`` or ``rwc``, with what else is to be said of it."""
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
@@ -138,13 +141,24 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
             path=str(path),
         )
     if code in _WORTH_WAITING:
-        return StoreUnavailableError(f"{path} cannot be used now ({name}: {error}); {_advice(code)}", path=str(path))
+        return StoreUnavailableError(
+            f"{path} cannot be used now ({name}: {error}); {_advice(code, path)}", path=str(path)
+        )
     return StoreError(f"{path}: {name}: {error}", path=str(path))
 
 
-def _advice(code: int) -> str:
+def _advice(code: int, path: Path) -> str:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return "another program holds its write lock"
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or is_full(path):
         return "free space on its disk"
-    return "check that its disk is mounted, healthy and writable"
+    return "check that its disk has room and is mounted, healthy and writable"
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk has no room for what SQLite needs beside the file: it has many names for that."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_blocks > 0 and disk.f_bavail * disk.f_frsize < _ROOM_BYTES

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from durable.errors import StoreError
-from runtime.store.sqlite.connection import translate, uri
+from runtime.store.sqlite.connection import primary_code, translate, uri
 from runtime.store.sqlite.session import Session
 from runtime.store.sqlite.statement import Bulk, load
+
+_OF_SOURCE: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+)
+"""What goes wrong with what is copied; everything else does so with the copy."""
 
 _HOUSE: Final = load("house")
 _REFERENCED_BLOBS: Final = Bulk(_HOUSE["referenced_blobs"], 1)
@@ -59,8 +64,11 @@ def purge(session: Session, closed_before_us: int, limit: int) -> int:
     return len(doomed)
 
 
-def backup(path: Path, target: Path) -> None:
+def backup(path: Path, target: Path, mode: str = "ro") -> None:
     """Copy the database, as of one moment, into a new file.
+
+    Args:
+        mode: in which the database is opened.
 
     Raises:
         StoreError: the target exists or cannot be written.
@@ -73,14 +81,29 @@ def backup(path: Path, target: Path) -> None:
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror}", path=str(target)) from error
     try:
-        with closing(sqlite3.connect(uri(path, "ro"), uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+        with closing(sqlite3.connect(uri(path, mode), uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+            _probe(source, path)
             source.backup(copy)
     except BaseException as error:
-        target.unlink(missing_ok=True)
+        for leftover in (target, target.with_name(f"{target.name}-journal")):
+            leftover.unlink(missing_ok=True)
         if isinstance(error, sqlite3.Error):
-            raise StoreError(f"cannot back up to {target}: {translate(error, path).message}") from error
+            blamed = path if primary_code(error) in _OF_SOURCE else target
+            raise StoreError(f"cannot back up to {target}: {translate(error, blamed).message}") from error
         raise
     _sync_folder(target)
+
+
+def _probe(source: sqlite3.Connection, path: Path) -> None:
+    """Read from the database, so that what is wrong with it is not taken for what is wrong with the copy.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        source.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
 
 
 def _sync_folder(target: Path) -> None:

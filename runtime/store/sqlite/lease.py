@@ -207,7 +207,7 @@ def living(signs: Iterable[SignOfLife]) -> set[str]:
 def _read_sign(path: Path) -> SignOfLife | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # gone meanwhile, or of a worker that this user may not look at
         return None
     try:
         is_held = _is_held(fd)

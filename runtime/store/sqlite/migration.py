@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from durable.errors import StoreError, StoreFormatError, StoreUnavailableError
-from runtime.store.sqlite.connection import connect_writer, is_busy, primary_code, translate
+from runtime.store.sqlite.connection import connect_writer, is_busy, is_full, primary_code, translate
 
 APPLICATION_ID: Final = 0x44757261
 """``Dura`` in ASCII."""
@@ -160,6 +160,8 @@ def _explain(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreUnavailableError(
             f"{path} is locked by another program; close it or wait, and try again", path=str(path)
         )
+    if is_full(path):
+        return translate(error, path)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return StoreError(
             f"{path} cannot be opened for writing ({error}): this user needs write permission on the file and on "

@@ -63,10 +63,12 @@ class ReadPool:
 
     Args:
         path: the database file.
+        mode: in which SQLite opens it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: str = "ro") -> None:
         self._path = path
+        self._mode = mode
         self._idle: list[_Reader] = []
         self._is_closed = True
         self._limit = anyio.Semaphore(_CONNECTIONS)
@@ -185,7 +187,9 @@ class ReadPool:
     async def _open(self, file: tuple[int, int]) -> _Reader:
         """Connect. Never cancelled half-way: the connection's thread would answer a loop that may be gone by then."""
         try:
-            connecting = aiosqlite.connect(uri(self._path, "ro"), uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+            connecting = aiosqlite.connect(
+                uri(self._path, self._mode), uri=True, timeout=_WAIT_SECONDS, isolation_level=None
+            )
             # Its thread (up to 0.21 the connection itself) is no daemon: a program that fails before it closes the
             # store would never end.
             thread: Any = getattr(connecting, "_thread", connecting)

@@ -88,6 +88,18 @@ def test_version_tells_what_behaviour_depends_on(cli: Cli) -> None:
     assert cli("--version").out.startswith("durable ")
 
 
+@pytest.mark.usefixtures("app")
+def test_store_that_cannot_be_written_is_looked_at(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = f"sqlite:///{folder}/s.db"
+    cli("run", "app.py:hello", "--id", "h1", "--store", store)
+    monkeypatch.setattr("runtime.store.sqlite.readonly.can_write", lambda _: False)
+    for command in (["list"], ["show", "h1"], ["history", "h1", "--verify"], ["logs", "h1"], ["inbox"]):
+        assert cli(*command, "--store", store).code == 0
+    assert cli("backup", "copy.db", "--store", store).code == 0
+    assert "h1" in cli("list", "--store", "sqlite:///copy.db").out
+    assert cli("start", "app.py:hello", "--store", store).code == 0  # what writes says itself that it cannot
+
+
 def test_init_writes_a_project_that_works(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = cli("init", "shop")
     assert ran.code == 0
@@ -118,6 +130,16 @@ def test_init_says_what_it_wrote(cli: Cli) -> None:
 def test_init_writes_the_store_that_is_given(cli: Cli, folder: Path) -> None:
     cli("init", "--store", "sqlite:///runs.db")
     assert cli("list", "--json").data["store"] == f"sqlite:///{folder}/runs.db"
+
+
+def test_new_project_has_a_store_of_its_own(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "pyproject.toml").write_text('[tool.durable]\nstore = "sqlite:///ours.db"\n')
+    assert cli("init", "shop").code == 0
+    monkeypatch.setenv("DURABLE_STORE", "sqlite:////elsewhere/theirs.db")
+    assert cli("init", "office").code == 0
+    for name in ("shop", "office"):
+        text = (folder / name / "pyproject.toml").read_text()
+        assert 'store = "sqlite:///.durable/durable.db"' in text
 
 
 def test_init_where_nothing_can_be_written_says_so(cli: Cli, folder: Path) -> None:

@@ -15,8 +15,9 @@ from durable.errors import ConflictError, RunNotFoundError, StoreError, StoreFor
 from durable.handle import RunStatus
 from durable.history import Fact, verify_chain
 from runtime.store.row import RunFilter
-from runtime.store.sqlite import SqliteStore, writer
+from runtime.store.sqlite import SqliteStore, migration, writer
 from runtime.store.sqlite.checkpoint import Checkpointer
+from runtime.store.sqlite.connection import translate
 from runtime.store.sqlite.job import Commit
 from runtime.store.turn import RunChange
 
@@ -250,6 +251,27 @@ async def test_full_disk_is_unavailable_writes_nothing_and_is_recovered_from(sql
     assert await sqlite.get_run("b") is None
     assert (await sqlite.start(new_run("b"))).created
     assert await sqlite.read_history(author.run.run_id) == []
+
+
+@pytest.mark.parametrize(("free_blocks", "words"), [(0, "free space on its disk"), (1000, "has room and is mounted")])
+async def test_disk_error_for_want_of_room_says_so(sqlite, path, monkeypatch, free_blocks, words):
+    """SQLite calls it SQLITE_IOERR_SHMSIZE and other names where it is not a file that it writes to which has no room."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR_SHMSIZE, "SQLITE_IOERR_SHMSIZE"
+    full = os.statvfs_result((4096, 4096, 1000, free_blocks, free_blocks, 1000, 1000, 1000, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    assert words in translate(error, path).message
+    assert words in migration._explain(error, path).message
+
+
+async def test_backup_to_a_full_disk_blames_the_copy_and_leaves_nothing(sqlite, tmp_path):
+    await begin_waiting(sqlite)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    with full_disk(64 * 1024), pytest.raises(StoreError) as caught:
+        await sqlite.backup(copies / "copy.db")
+    assert f"{copies / 'copy.db'} cannot be used now" in caught.value.message
+    assert list(copies.iterdir()) == []
 
 
 async def test_full_database_names_the_remedy(sqlite):
