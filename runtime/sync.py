@@ -25,7 +25,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from durable.codec import PayloadCodec
 from durable.duration import Duration
 from durable.errors import ConfigurationError
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event
 from durable.interceptor import Interceptor
 from durable.messages import Query, Signal, Update
@@ -345,6 +345,7 @@ class Client:
         started_after: datetime | None = None,
         started_before: datetime | None = None,
         attributes: Mapping[str, Any] | None = None,
+        rollback: RollbackStatus | str | None = None,
         limit: int | None = None,
     ) -> Iterator[RunSummary]:
         """Runs that match every given condition, newest first, read page by page."""
@@ -354,7 +355,7 @@ class Client:
             lambda: client.list(
                 status=status, workflow=workflow, workflow_id=workflow_id, workflow_id_prefix=workflow_id_prefix,
                 actor=actor, started_after=started_after, started_before=started_before, attributes=attributes,
-                limit=limit,
+                rollback=rollback, limit=limit,
             ),
         )  # fmt: skip
 

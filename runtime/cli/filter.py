@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable.errors import ConfigurationError
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from runtime.cli.argument import parse_pairs
 from runtime.cli.moment import parse_instant
 
@@ -24,6 +24,7 @@ class Flags:
     started_after: str | None = None
     started_before: str | None = None
     attribute: list[str] | None = None
+    rollback: str | None = None
 
     @property
     def is_given(self) -> bool:
@@ -44,7 +45,14 @@ class Flags:
             "started_after": parse_instant(self.started_after, "--started-after") if self.started_after else None,
             "started_before": parse_instant(self.started_before, "--started-before") if self.started_before else None,
             "attributes": parse_pairs(self.attribute or (), "--attribute"),
+            "rollback": _rollback(self.rollback),
         }
+
+
+def _rollback(given: str | None) -> str | None:
+    if given is not None and given not in list(RollbackStatus):
+        raise ConfigurationError(f"expected --rollback to be one of {', '.join(RollbackStatus)}, got {given!r}")
+    return given
 
 
 def _statuses(given: list[str]) -> tuple[str, ...]:

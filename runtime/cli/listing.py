@@ -38,18 +38,24 @@ class Page:
     Attributes:
         count: how many match in all.
         workers: those that are alive.
+        following: the cursor of the next page; None if there is none.
+        is_first: no page comes before it.
     """
 
     runs: Sequence[RunSummary] = ()
     count: int = 0
     workers: Sequence[WorkerRow] = ()
+    following: str | None = None
+    is_first: bool = True
 
 
 def show_runs(session: Session, page: Page, *, is_filtered: bool) -> None:
     """Show a page of runs."""
     runs = page.runs
     if session.as_json:
-        session.output.data({"store": session.open_store().url, "count": page.count, "runs": list(runs)})
+        session.output.data(
+            {"store": session.open_store().url, "count": page.count, "runs": list(runs), "after": page.following}
+        )
         return
     if not runs:
         nothing(session, "runs match" if is_filtered else "runs")
@@ -61,8 +67,9 @@ def show_runs(session: Session, page: Page, *, is_filtered: bool) -> None:
             for one in runs
         ],
     )
-    if page.count > len(runs):
-        session.output.note(f"{page.count - len(runs)} more; see --limit and the filters")
+    if page.following is not None:
+        more = f"{page.count - len(runs)} more" if page.is_first else "more"
+        session.output.note(f"{more}; go on with --after {page.following}")
 
 
 def _status(run: RunSummary) -> Cell:

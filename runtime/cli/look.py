@@ -12,6 +12,7 @@ from runtime.cli.options import (
     Codecs,
     Json,
     Prefix,
+    Rollback,
     RunId,
     StartedAfter,
     StartedBefore,
@@ -37,23 +38,37 @@ def list_runs(
     started_after: StartedAfter = None,
     started_before: StartedBefore = None,
     attribute: Attribute = None,
+    rollback: Rollback = None,
     limit: Limit = 50,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after", metavar="CURSOR", help="Go on behind an earlier list, which ended with this.", show_default=False
+        ),
+    ] = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """List runs, newest first."""
+    from durable.errors import CallerError, ConfigurationError
     from runtime.cli.filter import Flags
     from runtime.cli.listing import Page, show_runs
     from runtime.cli.session import Session
+    from runtime.client.client import run_filter
+    from runtime.client.description import summarize
 
-    flags = Flags(status, workflow, prefix, actor, started_after, started_before, attribute)
-    conditions = flags.conditions()
+    flags = Flags(status, workflow, prefix, actor, started_after, started_before, attribute, rollback)
+    where = run_filter(**flags.conditions())
     session = Session(store, None, as_json)
 
     async def work(client: Client) -> Page:
-        runs = [summary async for summary in client.list(**conditions, limit=limit)]
-        count = len(runs) if len(runs) < limit else await client.count(**conditions)
-        return Page(runs, count, await client.store.workers())
+        try:
+            rows, following = await client.store.list_runs(where, limit, after)
+        except CallerError as error:
+            raise ConfigurationError(f"--after: {error.message}") from error
+        runs = [await summarize(client.store, row) for row in rows]
+        count = len(runs) if following is None and after is None else await client.store.count_runs(where)
+        return Page(runs, count, await client.store.workers(), following, after is None)
 
     show_runs(session, session.run(work, only_looks=True) or Page(), is_filtered=flags.is_given)
 

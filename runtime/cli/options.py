@@ -114,6 +114,15 @@ StartedBefore = Annotated[
     str | None,
     typer.Option("--started-before", metavar="WHEN", help="Only runs started before.", show_default=False),
 ]
+Rollback = Annotated[
+    str | None,
+    typer.Option(
+        "--rollback",
+        metavar="STATUS",
+        help="Only runs whose rollback stands so: none, running, completed or failed.",
+        show_default=False,
+    ),
+]
 Attribute = Annotated[
     list[str] | None,
     typer.Option(

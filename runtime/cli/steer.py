@@ -16,6 +16,7 @@ from runtime.cli.options import (
     By,
     Json,
     Prefix,
+    Rollback,
     StartedAfter,
     StartedBefore,
     Status,
@@ -66,13 +67,14 @@ def _plain(order: Order, doc: str) -> Callable[..., int]:
         started_after: StartedAfter = None,
         started_before: StartedBefore = None,
         attribute: Attribute = None,
+        rollback: Rollback = None,
         yes: Yes = False,
         dry_run: DryRun = False,
         store: Store = None,
         by: By = None,
         as_json: Json = False,
     ) -> int:
-        flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+        flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute, rollback)
         return _carry_out(order, run_ids, flags, _session(store, as_json, by), "", yes=yes, dry_run=dry_run)
 
     command.__name__, command.__doc__ = order.verb, doc
@@ -92,13 +94,14 @@ def _reasoned(order: Order, doc: str) -> Callable[..., int]:
         started_after: StartedAfter = None,
         started_before: StartedBefore = None,
         attribute: Attribute = None,
+        rollback: Rollback = None,
         yes: Yes = False,
         dry_run: DryRun = False,
         store: Store = None,
         by: By = None,
         as_json: Json = False,
     ) -> int:
-        flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute)
+        flags = _flags(status, workflow, prefix, actor, started_after, started_before, attribute, rollback)
         return _carry_out(order, run_ids, flags, _session(store, as_json, by), reason, yes=yes, dry_run=dry_run)
 
     command.__name__, command.__doc__ = order.verb, doc
@@ -125,7 +128,8 @@ resume = _plain(
 )
 retry = _plain(
     Order("retry", "retried", lambda run, _: run.retry(), ("failed",)),
-    "Run failed runs again from before the failure.\n\nWhat was done stays done, children that failed with them go on as well. A run that was rolled back "
+    "Run failed runs again from before the failure.\n\nIn bulk those that failed are meant; for others that ended badly add --status cancelled "
+    "or --status terminated. What was done stays done, children that failed with them go on as well. A run that was rolled back "
     "begins anew, with new idempotency keys.",
 )
 

@@ -21,7 +21,7 @@ from durable.errors import (
     RunExistsError,
     UnknownMessageError,
 )
-from durable.handle import RunStatus
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact
 from durable.interceptor import Interceptor
 from durable.messages import Message
@@ -55,6 +55,7 @@ class Conditions(TypedDict, total=False):
     started_after: datetime | None
     started_before: datetime | None
     attributes: Mapping[str, Any] | None
+    rollback: RollbackStatus | str | None
 
 
 def default_actor() -> str:
@@ -255,6 +256,7 @@ class Client:
         started_after: datetime | None = None,
         started_before: datetime | None = None,
         attributes: Mapping[str, Any] | None = None,
+        rollback: RollbackStatus | str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[RunSummary]:
         """Runs that match every given condition, newest first, read page by page.
@@ -266,10 +268,19 @@ class Client:
             actor: who started it, as in ``user:alice``.
             started_after, started_before: aware datetimes; after is inclusive, before exclusive.
             attributes: equality on searchable attributes.
+            rollback: where the rollback stands.
             limit: stop after so many.
         """
         where = run_filter(
-            status, workflow, workflow_id, workflow_id_prefix, actor, started_after, started_before, attributes
+            status,
+            workflow,
+            workflow_id,
+            workflow_id_prefix,
+            actor,
+            started_after,
+            started_before,
+            attributes,
+            rollback,
         )
         cursor: str | None = None
         left = limit
@@ -339,6 +350,9 @@ class StepHandle:
     async def heartbeat(self, details: Any = None) -> bool:
         """Say that the step is alive; False if it is not wanted any more."""
         client = self._client
+        row = await client.store.get_run_by_id(self.run_id)
+        if row is not None and details is not None:
+            await check_encryption(client, row.workflow)
         payload = client.envelope.seal(value_codec(Any).encode(details))
         return await client.store.heartbeat(self.run_id, self.command, payload, client.clock.now_us())
 
@@ -362,23 +376,28 @@ def run_filter(
     started_after: datetime | None = None,
     started_before: datetime | None = None,
     attributes: Mapping[str, Any] | None = None,
+    rollback: RollbackStatus | str | None = None,
 ) -> RunFilter:
     """The store's filter of ``Client.list``'s conditions.
 
     Raises:
-        CallerError: there is no such status.
+        CallerError: there is no such status, of the run or of its rollback.
     """
     statuses = (status,) if isinstance(status, str) else tuple(status)
     known = [item.value for item in RunStatus]
     for item in statuses:
         if item not in known:
             raise CallerError(f"expected status to be one of {', '.join(known)}, got {item!r}")
+    stages = [item.value for item in RollbackStatus]
+    if rollback is not None and rollback not in stages:
+        raise CallerError(f"expected rollback to be one of {', '.join(stages)}, got {rollback!r}")
     return RunFilter(
         status=[RunStatus(item).value for item in statuses],
         workflow=workflow,
         workflow_id=workflow_id,
         workflow_id_prefix=workflow_id_prefix,
         actor=actor,
+        rollback=None if rollback is None else RollbackStatus(rollback).value,
         started_after_us=instant_us(started_after) if started_after is not None else None,
         started_before_us=instant_us(started_before) if started_before is not None else None,
         attributes=dict(attributes or {}),

@@ -64,6 +64,8 @@ def test_list_shows_runs_newest_first(cli: Cli) -> None:
         (["--started-before", "1h"], []),
         (["--attribute", "customer=acme"], []),
         (["--limit", "1"], ["d1"]),
+        (["--rollback", "none"], ["d1", "o1", "h1"]),
+        (["--rollback", "failed"], []),
     ],
 )
 def test_list_filters(cli: Cli, flags: list[str], ids: list[str]) -> None:
@@ -72,7 +74,22 @@ def test_list_filters(cli: Cli, flags: list[str], ids: list[str]) -> None:
 
 @pytest.mark.usefixtures("ended")
 def test_list_says_how_many_more_there_are(cli: Cli) -> None:
-    assert "2 more" in cli("list", "--limit", "1").err
+    assert "2 more; go on with --after " in cli("list", "--limit", "1").err
+
+
+@pytest.mark.usefixtures("ended")
+def test_list_goes_on_behind_the_page_before(cli: Cli) -> None:
+    ids, after = [], []
+    for _ in range(3):
+        page = cli("list", "--limit", "1", "--json", *after).data
+        assert page["count"] == 3
+        ids += [run["workflow_id"] for run in page["runs"]]
+        after = ["--after", str(page["after"])]
+    assert (ids, page["after"]) == (["d1", "o1", "h1"], None)
+    note = cli("list", "--limit", "1").err.strip()
+    assert cli("list", "--limit", "2", *note.split()[-2:]).out.count("\n") == 3
+    assert cli("list", "--after", "oops").code == 2
+    assert cli("list", "--rollback", "oops").code == 2
     assert cli("list", "--limit", "1", "--json").data["count"] == 3
 
 
