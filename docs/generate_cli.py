@@ -17,7 +17,8 @@ PAGE = Path(__file__).with_name("cli.md")
 INTRODUCTION = """\
 # Command line
 
-This page is made from the command itself (`python docs/generate_cli.py`). `python -m runtime` is the same as `durable`.
+This page is made from the command itself (`python docs/generate_cli.py`). `python -P -m runtime` is the same as `durable`;
+without `-P` Python would take a `runtime.py` of yours for it.
 
 Results go to standard output, remarks and log lines to standard error. On a terminal the output is rich text, elsewhere
 plain text; characters that would steer a terminal are written out there.

@@ -46,10 +46,23 @@ def load_file(path: str | Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, ImportError) and "attempted relative import with no known parent" in str(error):
+            raise ConfigurationError(
+                f"{path} is part of a package ({error}): name it as a module, {_dotted(file)}"
+            ) from error
         raise
     return module
+
+
+def _dotted(file: Path) -> str:
+    """The name by which a file would be imported as part of its package, and from where, if that is not here."""
+    home = next(folder for folder in file.parents if not (folder / "__init__.py").exists())
+    if home == file.parent:  # a package without that file
+        home = file.parents[1]
+    name = ".".join(file.relative_to(home).with_suffix("").parts)
+    return name if home == Path.cwd() else f"{name}, in {home}"
 
 
 def load_target(target: str) -> tuple[ModuleType, WorkflowDefinition[..., Any] | None]:

@@ -195,7 +195,7 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     from runtime.cli.stdout import kept_for_results
 
     try:
-        with kept_for_results() if kwargs.get("as_json") and "codecs" in kwargs else nullcontext():
+        with kept_for_results() if kwargs.get("as_json") and _prints_beside_code(function, kwargs) else nullcontext():
             return int(function(*args, **kwargs) or ExitCode.OK)
     except (DurableError, DeterminismError) as error:
         report(error, as_json=bool(kwargs.get("as_json")))
@@ -206,6 +206,11 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         return _give_up()
     except Exception:  # noqa: BLE001 - a fault of ours must not look like a failed run
         return _give_up()
+
+
+def _prints_beside_code(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a command prints results in a process that may run the user's code; a worker prints none."""
+    return "codecs" in kwargs and function.__name__ != "worker"
 
 
 def _give_up() -> int:

@@ -11,6 +11,7 @@ from durable.handle import RunStatus
 from durable.history import Event, verify_chain
 from durable.timeline.text import Cell, shorten, show_instant
 from runtime.cli.session import Session, is_missing
+from runtime.cli.text import json_text
 from runtime.store.whole import check_whole
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def _about(run: RunSummary, page: Page) -> str:
         return str(run.superseded_by)
     if run.worker is not None and all(run.worker != worker.worker_id for worker in page.workers):
         return "its worker is gone; it goes on with the next one that serves it"
-    if run.status is RunStatus.PENDING and all(run.workflow not in worker.workflows for worker in page.workers):
+    if run.status in (RunStatus.PENDING, RunStatus.RUNNING) and all(
+        run.workflow not in worker.workflows for worker in page.workers
+    ):
         return "no worker that has its workflow is running"
     return shorten(run.reason or (f"waits for {run.waiting_for}" if run.waiting_for else ""), 100)
 
@@ -118,10 +121,12 @@ async def show_history(
         session.output.note(
             f"the last events are missing: the run's row says that there are {row.seq} (--verify says more)"
         )
-    opener = value_opener(client, await client.store.read_blobs(row.run_id), reveal=reveal)
+    problems: list[str] = []
+    opener = value_opener(client, await client.store.read_blobs(row.run_id), reveal=reveal, problems=problems)
     if session.as_json:
         for event in events:
             session.output.event(event.kind, **_event_fields(event, opener))
+        session.output.hidden(problems)
         return
     if not events:
         nothing(session, f"events of {run.workflow_id}")
@@ -142,6 +147,7 @@ async def show_history(
             for event in events
         ],
     )
+    session.output.hidden(problems)
 
 
 def _short_actor(actor: str) -> str:
@@ -238,7 +244,7 @@ def show_questions(session: Session, questions: Sequence[Question] | None, encry
         )
         session.output.line(f"  {question.prompt}")
         for name, value in question.about.items():
-            session.output.line((f"  {name}: {value}", "dim"))
+            session.output.line((f"  {name}: {value if isinstance(value, str) else json_text(value)}", "dim"))
         for command in how_to_answer(question, session, is_encrypted=question.run_id in encrypted):
             session.output.line("  ", (command, "waiting"))
 

@@ -78,8 +78,10 @@ def query(
 
     async def work(client: Any, run: Any) -> Any:
         schema = await message_schema(client, run, name)
+        given = _value(value, f"the value of query {name!r}", schema)
+        await client.check_message(run.workflow_id, "query", name, given)  # before anybody is told to wait
         await _warn_if_unserved(session, client, run, timeout)
-        return await run.query(name, _value(value, f"the value of query {name!r}", schema), timeout=limit)
+        return await run.query(name, given, timeout=limit)
 
     session.output.data(session.with_run(run_id, work))
 
@@ -108,6 +110,7 @@ def update(
     async def work(client: Any, run: Any) -> Any:
         schema = await message_schema(client, run, name)
         given = _value(value, f"the value of update {name!r}", schema)
+        await client.check_message(run.workflow_id, "update", name, given)  # before anybody is told to wait
         await _warn_if_unserved(session, client, run, timeout)
         return await run.update(name, given, update_id=update_id, timeout=limit)
 

@@ -93,6 +93,11 @@ class Output:
         if not self.as_json:
             print(visible(text), file=sys.stderr, flush=True)
 
+    def hidden(self, problems: Sequence[str]) -> None:
+        """Say to everybody, programs included, on standard error why values that were to be revealed are not."""
+        for problem in problems:
+            print(visible(f"not revealed: {problem}"), file=sys.stderr, flush=True)
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Print rows under their headings."""
         if self.is_rich:

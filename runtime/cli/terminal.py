@@ -18,7 +18,7 @@ from durable.errors import (
     RunNotFoundError,
 )
 from runtime.cli.form import Field, describe, fields_of, fill
-from runtime.cli.text import visible
+from runtime.cli.text import json_text, visible
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -42,7 +42,7 @@ class Terminal:
         """Ask until the run takes the answer. False: the person does not want to answer (end of input)."""
         _say(f"\n{question.prompt}")
         for name, value in (question.about.get("context") or {}).items():
-            _say(f"  {name}: {value}")
+            _say(f"  {name}: {value if isinstance(value, str) else json_text(value)}")
         while True:
             sent = await (self._decide(question) if question.kind == "approval" else self._fill_in(question))
             if sent is not None:

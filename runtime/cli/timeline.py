@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Report:
         has_worker: the worker that holds the run is alive.
         is_served: a worker that has the workflow is alive.
         is_encrypted: its workers encrypt its values.
+        problems: why values are not revealed that should be.
     """
 
     run: RunDescription
@@ -39,13 +40,15 @@ class Report:
     has_worker: bool
     is_served: bool
     is_encrypted: bool
+    problems: Sequence[str]
 
 
 async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = False) -> Report:
     """Read it from the store."""
     row = await run.row()
     pinned = client.get(row.workflow_id, row.run_id)
-    timeline = await read_timeline(client, row, reveal=reveal)
+    problems: list[str] = []
+    timeline = await read_timeline(client, row, reveal=reveal, problems=problems)
     try:
         await pinned.history()
         flaw = None
@@ -55,7 +58,13 @@ async def read_report(client: Client, run: RunHandle[Any], *, reveal: bool = Fal
     has_worker = any(row.owner == worker.worker_id for worker in workers)
     is_served = any(row.workflow in worker.workflows for worker in workers)
     return Report(
-        await pinned.describe(), timeline, flaw, has_worker, is_served, bool(await encryption(client, row.workflow))
+        await pinned.describe(),
+        timeline,
+        flaw,
+        has_worker,
+        is_served,
+        bool(await encryption(client, row.workflow)),
+        problems,
     )
 
 
@@ -66,6 +75,7 @@ def show_report(session: Session, report: Report, *, in_full: bool = False) -> N
         in_full: inputs and results are not shortened.
     """
     output, run = session.output, report.run
+    output.hidden(report.problems)
     if session.as_json:
         output.data(
             {

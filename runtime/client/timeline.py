@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     from runtime.client.client import Client
 
 
-def value_opener(client: Client, blobs: Mapping[str, bytes], *, reveal: bool = False) -> Opener:
-    """What makes plain JSON of a run's payloads for people; encrypted ones stay hidden unless they are revealed."""
+def value_opener(
+    client: Client, blobs: Mapping[str, bytes], *, reveal: bool = False, problems: list[str] | None = None
+) -> Opener:
+    """What makes plain JSON of a run's payloads for people; encrypted ones stay hidden unless they are revealed.
+
+    Args:
+        problems: takes the reasons why values stay hidden that should be revealed.
+    """
     envelope = client.envelope
 
     def open_value(payload: str) -> str:
@@ -22,21 +28,26 @@ def value_opener(client: Client, blobs: Mapping[str, bytes], *, reveal: bool = F
             return HIDDEN
         try:
             return envelope.open(payload, blobs)
-        except ConfigurationError:
+        except ConfigurationError as error:
+            if reveal and problems is not None and error.message not in problems:
+                problems.append(error.message)
             return HIDDEN
 
     return open_value
 
 
-async def read_timeline(client: Client, row: RunRow, *, reveal: bool = False) -> Timeline:
+async def read_timeline(
+    client: Client, row: RunRow, *, reveal: bool = False, problems: list[str] | None = None
+) -> Timeline:
     """The whole timeline of a run.
 
     Args:
         reveal: show values that are stored encrypted as well, as far as their codecs are configured.
+        problems: takes the reasons why they are not.
     """
     store = client.store
     history = await store.read_history(row.run_id)
-    timeline = Timeline(value_opener(client, await store.read_blobs(row.run_id), reveal=reveal))
+    timeline = Timeline(value_opener(client, await store.read_blobs(row.run_id), reveal=reveal, problems=problems))
     timeline.feed(history)
     timeline.feed_attempts(await store.read_attempts(row.run_id))
     return timeline

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.command import Cli
-from runtime.cli.listing import _overlap
+from durable.handle import RunStatus
+from runtime.cli.listing import Page, _about, _overlap
+from runtime.client.description import RunSummary
 from runtime.store.row import LogRow
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -260,7 +262,7 @@ def test_show_says_when_a_delayed_run_begins(cli: Cli) -> None:
 def test_inbox_lists_questions_with_the_commands_that_answer_them(cli: Cli) -> None:
     out = cli("inbox").out
     assert out.startswith("d1  approval 'go', asked ")
-    assert "context: {'risk': 'low'}" in out
+    assert 'context: {"risk":"low"}' in out
     assert "durable reject d1 --key go" in out
     assert [(one["workflow_id"], one["key"]) for one in cli("inbox", "--json").data["questions"]] == [("d1", "go")]
 
@@ -361,3 +363,11 @@ def test_url_that_is_none_says_what_was_meant(cli: Cli, url: str, words: str) ->
     ran = cli("list", "--store", url)
     assert ran.code == 2
     assert words in ran.err
+
+
+@pytest.mark.parametrize("status", [RunStatus.PENDING, RunStatus.RUNNING])
+def test_list_says_that_nobody_serves_a_run_whose_worker_left(status: RunStatus) -> None:
+    left = RunSummary.model_construct(
+        status=status, workflow="hello", worker=None, superseded_by=None, reason=None, waiting_for=None
+    )
+    assert _about(left, Page([left])) == "no worker that has its workflow is running"

@@ -115,3 +115,27 @@ def test_start_wait_prints_the_result_of_an_ended_run(cli: Cli) -> None:
     cli("run", "app.py:hello", "--id", "h1")
     assert cli("start", "app.py:hello", "--id", "h1", "--wait").out == "h1\nHello, world!\n"
     assert cli("start", "app.py:hello", "--id", "h1", "--wait", "--json").events[-1]["result"] == "Hello, world!"
+
+
+def test_misfit_is_refused_before_anybody_waits(cli: Cli, folder: Path) -> None:
+    (folder / "adds.py").write_text(
+        "from durable import Context, Update, workflow\n"
+        "add = Update('add', int, returns=int)\n\n"
+        "@workflow(messages=[add])\nasync def adds(ctx: Context) -> None:\n    await ctx.ask_approval('go?')\n"
+    )
+    assert cli("run", "adds.py", "--id", "a1").code == 4
+    ran = cli("update", "a1", "add", "many", "--timeout", "1s")
+    assert ran.code == 2
+    assert "waiting" not in ran.err
+    ran = cli("query", "a1", "add", "--timeout", "1s")
+    assert ran.code == 3
+    assert "waiting" not in ran.err
+
+
+def test_context_of_a_question_is_json(cli: Cli, folder: Path) -> None:
+    (folder / "asks.py").write_text(
+        "from durable import Context, workflow\n\n@workflow\nasync def asks(ctx: Context) -> None:\n"
+        "    await ctx.ask_approval('go?', context={'a': None, 'b': True})\n"
+    )
+    cli("run", "asks.py", "--id", "a1")
+    assert 'context: {"a":null,"b":true}' in cli("inbox").out

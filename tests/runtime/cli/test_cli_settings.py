@@ -147,3 +147,24 @@ def test_client_tells_of_wrong_settings(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"unknown setting 'stroe'.*did you mean 'store'"):
         Client()
     assert Client("memory://").store.url == "memory://"
+
+
+def test_values_that_cannot_be_revealed_say_why(cli: Cli, app: Path, folder: Path) -> None:
+    (folder / "keys.py").write_text(
+        "from durable.codec import AesGcmCodec\ncodecs = [AesGcmCodec(bytes(32))]\nwrong = [AesGcmCodec(bytes([1] * 32))]\n"
+    )
+    cli("run", "app.py:hello", "-i", "name=Ada", "--id", "h1", "--codecs", "keys:codecs")
+    for command in (["show", "h1"], ["history", "h1"], ["history", "h1", "--json"], ["show", "h1", "--json"]):
+        assert cli(*command).err == ""
+        assert "not revealed: a payload needs the codec 'aes-gcm'" in cli(*command, "--reveal").err
+        ran = cli(*command, "--reveal", "--codecs", "keys:wrong")
+        assert (ran.code, ran.err.count("\n")) == (0, 1)
+        assert "not revealed: a payload cannot be decrypted with key" in ran.err
+        assert cli(*command, "--reveal", "--codecs", "keys:codecs").err == ""
+
+
+def test_wrong_log_level_of_the_file_is_not_blamed_on_the_flag_alone(cli: Cli, app: Path, folder: Path) -> None:
+    configure(folder, 'log_level = "loud"')
+    ran = cli("run", "app.py:hello")
+    assert ran.code == 2
+    assert "(--log-level, DURABLE_LOG_LEVEL, or log_level in [tool.durable])" in ran.err

@@ -165,3 +165,24 @@ def test_start_of_an_unknown_name_says_what_was_looked_for(cli: Cli) -> None:
     assert ran.code == 2
     assert "published" in ran.err
     assert "no module 'nothing'" in ran.err
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_module_of_a_package_is_named_as_one(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, is_marked: bool
+) -> None:
+    package = folder / "shop"
+    package.mkdir()
+    if is_marked:
+        (package / "__init__.py").touch()
+    (package / "names.py").write_text("NAME = 'Ada'\n")
+    (package / "flows.py").write_text(
+        "from durable import Context, workflow\nfrom .names import NAME\n\n"
+        "@workflow\nasync def hello(ctx: Context) -> str:\n    return NAME\n"
+    )
+    ran = cli("run", "shop/flows.py")
+    assert ran.code == 2
+    assert ran.err.rstrip().endswith("name it as a module, shop.flows")
+    assert cli("run", "shop.flows").out.splitlines()[-1] == "Ada"
+    monkeypatch.chdir(package)
+    assert f"name it as a module, shop.flows, in {folder}" in cli("run", "flows.py").err
