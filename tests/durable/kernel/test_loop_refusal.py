@@ -49,10 +49,6 @@ def begun_runner() -> asyncio.Runner:
 
 
 REFUSED = {
-    "asyncio.run": (lambda: nest(asyncio.run, asyncio.sleep(0)), "asyncio.run()"),
-    "Runner": (use_runner, "asyncio.new_event_loop()"),
-    "new_event_loop": (lambda: nest(asyncio.new_event_loop), "asyncio.new_event_loop()"),
-    "anyio.run": (lambda: nest(anyio.run, anyio.sleep, 0), "anyio.run()"),
     "coroutine run": (lambda: call("run_until_complete", asyncio.sleep(0)), "run_until_complete"),
     "to_thread": (lambda: asyncio.to_thread(print), "run_in_executor"),
     "run_in_executor": (lambda: call("run_in_executor", None, print), "run_in_executor"),
@@ -86,7 +82,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("begin", "operation"), REFUSED.values(), ids=REFUSED)
+NESTED = {
+    "asyncio.run": (lambda: nest(asyncio.run, asyncio.sleep(0)), "asyncio.run()"),
+    "Runner": (use_runner, "asyncio.new_event_loop()"),
+    "new_event_loop": (lambda: nest(asyncio.new_event_loop), "asyncio.new_event_loop()"),
+    "anyio.run": (lambda: nest(anyio.run, anyio.sleep, 0), "anyio.run()"),
+}
+
+
+@pytest.mark.parametrize(("begin", "operation"), (REFUSED | NESTED).values(), ids=REFUSED | NESTED)
 def test_reaching_outside_is_refused_by_name_with_a_remedy(begin, operation):
     simulated = SimulatedRun()
 
