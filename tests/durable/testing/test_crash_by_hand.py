@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from shop import asks, charge, fetch, flaky, go, listens, month, pay, pays_and_fails, runs, total, undo
+from tested_shop import asks, charge, fetch, flaky, go, listens, month, pay, pays_and_fails, runs, total, undo
 
 from durable import Context, step, workflow
 from durable.errors import RunFailedError, StepInDoubtError, StepLostError

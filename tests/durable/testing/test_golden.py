@@ -1,7 +1,7 @@
 """Golden histories: compared without times and ids, written on request."""
 
 import pytest
-from shop import Declined, fetch, flaky, month, plain
+from tested_shop import Declined, fetch, flaky, month, plain
 
 from durable.testing import WorkflowEnvironment, assert_history, plain_history
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from shop import (
+from tested_shop import (
     add,
     asks,
     charge,

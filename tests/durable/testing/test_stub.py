@@ -1,7 +1,7 @@
 """Steps in the harness: stubbed, run for real, or refused with the lines to write."""
 
 import pytest
-from shop import Declined, book, both, by_hand, fetch, parent, pay, plain, runs, tokens
+from tested_shop import Declined, book, both, by_hand, fetch, parent, pay, plain, runs, tokens
 
 from durable import Context, RetryPolicy, step, step_info, workflow
 from durable.errors import DefinitionError, EncodeError, RunFailedError, RunNotFoundError, StepError

@@ -5,7 +5,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from shop import counts_down, flaky, go, listens, month, runs, silent, slow
+from tested_shop import counts_down, flaky, go, listens, month, runs, silent, slow
 
 from durable.errors import ResultTimeoutError, RunFailedError, StepTimeoutError
 from durable.testing import IdleError, VirtualClock, WorkflowEnvironment
