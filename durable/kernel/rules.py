@@ -31,6 +31,7 @@ class Category(StrEnum):
     INPUT = "input"
     OUTPUT = "output"
     ENVIRONMENT = "environment"
+    LOOP = "event loop"
 
 
 class Sight(StrEnum):
@@ -234,9 +235,19 @@ def _environment() -> Iterator[Rule]:
     yield from identity.linted("builtins", "id hash")
 
 
+def _loops() -> Iterator[Rule]:
+    loop = _Family(
+        Category.LOOP,
+        "it runs an event loop inside that of the workflow",
+        "await the coroutine, or start it in a task group",
+    )
+    yield from loop.refused("asyncio", "run Runner new_event_loop")
+    yield from loop.refused("anyio", "run")
+
+
 RULES: Final[tuple[Rule, ...]] = (
     *(*_clocks(), *_randomness(), *_waiting(), *_threads()),
-    *(*_processes(), *_files(), *_network(), *_environment()),
+    *(*_processes(), *_files(), *_network(), *_environment(), *_loops()),
 )
 """Every rule, by category."""
 

@@ -137,8 +137,8 @@ _CALLS: Final = (
     ),
     Code(
         "DURL111",
-        "a method of the event loop that reaches outside",
-        "A workflow's loop has no threads, sockets, processes and signals; at run time it is refused.",
+        "the event loop is made to reach outside, or another one to run",
+        "A workflow's loop has no threads, sockets, processes and signals, and no loop runs inside it; at run time it is refused.",
         "do it in a step",
         _body(
             "import asyncio\n\n\ndef count() -> int: ...\n",
@@ -341,5 +341,6 @@ BY_CATEGORY: Final[dict[Category, str]] = {
     Category.INPUT: "DURL108",
     Category.OUTPUT: "DURL109",
     Category.ENVIRONMENT: "DURL110",
+    Category.LOOP: "DURL111",
 }
 """The code of each category of the table of forbidden calls."""
