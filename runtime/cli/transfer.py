@@ -50,6 +50,7 @@ def export_run(
 
     from durable.errors import ConfigurationError
     from runtime.cli.session import Session
+    from runtime.cli.stdout import results
     from runtime.replay.transfer import export_run as export
 
     target = None if output is None else Path(output)
@@ -62,7 +63,7 @@ def export_run(
 
     text = session.with_run(run_id, work, read_only=True)
     if target is None:
-        print(text, end="")
+        print(text, end="", file=results())
         return
     _write(target, text)
     if as_json:

@@ -80,6 +80,11 @@ def test_list_says_how_many_more_there_are(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("ended")
+def test_export_with_json_is_a_result(cli: Cli) -> None:
+    assert cli("export", "h1", "--json").out == cli("export", "h1").out
+
+
+@pytest.mark.usefixtures("ended")
 def test_list_goes_on_behind_the_page_before(cli: Cli) -> None:
     ids, after = [], []
     for _ in range(3):
