@@ -64,6 +64,10 @@ class Lease(Protocol):
         loss: owner cleared, epoch raised, runs ready now."""
         ...
 
+    def remove(self) -> None:
+        """Stop and remove the sign of life without giving anything back, as if the worker had died; idempotent."""
+        ...
+
 
 class Store(Protocol):
     """Where runs live."""

@@ -113,7 +113,7 @@ class Engine:
         self._drain_handle: asyncio.Handle | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._in_commit = 0
-        self._settled: asyncio.Event | None = None
+        self._settling: list[asyncio.Future[None]] = []
         self._loop = asyncio.get_running_loop()
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -175,19 +175,33 @@ class Engine:
 
     async def _settle(self) -> None:
         """Wait until every outcome that came is committed, or the store has not taken it for long."""
-        self._settled = asyncio.Event()
-        self._check_settled()
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
-                await self._settled.wait()
+                await self.until_settled()
         except TimeoutError:
             log.warning("stopping though not every result could be written; those steps run again")
 
+    async def until_settled(self) -> None:
+        """Wait until every outcome that came is committed."""
+        settled: asyncio.Future[None] = self._loop.create_future()
+        self._settling.append(settled)
+        self._check_settled()
+        await settled
+
     def _check_settled(self) -> None:
-        if self._settled is None or self._in_commit or self._dirty:
+        if not self._settling or self._in_commit or self._dirty:
             return
-        if not any(held.is_busy or held.facts or held.records for held in self.held.values()):
-            self._settled.set()
+        if any(held.is_busy or held.facts or held.records for held in self.held.values()):
+            return
+        settling, self._settling = self._settling, []
+        for settled in settling:
+            if not settled.done():
+                settled.set_result(None)
+
+    @property
+    def background(self) -> set[asyncio.Task[None]]:
+        """What runs in the background now."""
+        return set(self._background)
 
     def _turn(self, held: HeldRun) -> _Pending | None:
         if held.set_aside is not None:

@@ -40,7 +40,7 @@ class Execution:
         losses: workers that were lost with it.
         was_started: a record of the current attempt's start exists (at-most-once, or suspected of losing workers).
         heartbeat: envelope of the newest heartbeat details.
-        beaten_at: when the newest heartbeat of the current attempt came, on the event loop's clock.
+        beaten_at: when the newest heartbeat of the current attempt came, in seconds of the runner's deadlines.
         heard_at_us: the same for a step that was handed over, on the worker's clock.
         is_beating: a heartbeat is on its way to the store; later ones join it.
         running: the current attempt.

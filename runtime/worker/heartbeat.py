@@ -10,7 +10,7 @@ from durable.codec import Envelope, value_codec
 from durable.duration import MICROSECONDS, optional_us
 from runtime.worker.execution import Execution, RunningAttempt
 from runtime.worker.stepstore import StepStore
-from runtime.worker.wheel import TimerWheel
+from runtime.worker.wheel import Deadlines
 
 
 class Heartbeats:
@@ -21,7 +21,7 @@ class Heartbeats:
     """
 
     def __init__(
-        self, store: StepStore, envelope: Envelope, wheel: TimerWheel, time_out: Callable[[Execution, str, int], None]
+        self, store: StepStore, envelope: Envelope, wheel: Deadlines, time_out: Callable[[Execution, str, int], None]
     ) -> None:
         self._store = store
         self._envelope = envelope
@@ -41,7 +41,7 @@ class Heartbeats:
         if details is not None:
             codec = value_codec(type(details) if hasattr(type(details), "__pydantic_serializer__") else Any)
             execution.heartbeat = self._envelope.seal(codec.encode(details), secret=codec.has_secrets)
-        execution.beaten_at = self._loop.time()
+        execution.beaten_at = self._wheel.time()
         if execution.cancel_requested or not execution.held.is_ours:
             raise asyncio.CancelledError("the step is not wanted any more")
         if not execution.is_beating:
@@ -53,10 +53,10 @@ class Heartbeats:
         limit_us = optional_us(execution.command.definition.options_.heartbeat_timeout, "heartbeat_timeout")
         assert limit_us is not None
         limit = limit_us / MICROSECONDS
-        execution.beaten_at = self._loop.time()
+        execution.beaten_at = self._wheel.time()
 
         def check() -> None:
-            remaining = limit - (self._loop.time() - execution.beaten_at)
+            remaining = round(limit - (self._wheel.time() - execution.beaten_at), 6)  # no rest below a microsecond
             if remaining <= 0:
                 self._time_out(execution, "heartbeat_timeout", limit_us)
             else:

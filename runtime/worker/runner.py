@@ -34,7 +34,7 @@ from runtime.worker.sleeper import Sleepers
 from runtime.worker.stepstore import StepStore
 from runtime.worker.threads import StepThreads
 from runtime.worker.verdict import Verdicts
-from runtime.worker.wheel import TimerWheel
+from runtime.worker.wheel import open_deadlines
 
 if TYPE_CHECKING:
     from runtime.worker.held import HeldRun
@@ -72,7 +72,7 @@ class StepRunner:
         self._limits = options.steps
         self._default_retry = options.default_retry
         self._interceptors = options.interceptors
-        self._wheel = TimerWheel()
+        self._wheel = open_deadlines(clock)
         self._sleepers = Sleepers(clock)
         self._verdicts = Verdicts(host, clock, envelope, self._sleepers, self._launch)
         self._handovers = Handovers(host, store, clock, self._sleepers, self._verdicts)
@@ -159,6 +159,11 @@ class StepRunner:
         self._is_stopping = True  # else what is cut off would have cancelled itself
         for task in self._tasks:
             task.cancel()
+
+    @property
+    def attempts(self) -> set[asyncio.Task[None]]:
+        """The attempts that are running now."""
+        return set(self._tasks)
 
     @property
     def running(self) -> int:

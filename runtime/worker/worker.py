@@ -234,6 +234,44 @@ class Worker:
         await self._logs.detach()
         await self._disconnect(engine)
 
+    async def kill(self) -> None:
+        """Die, for tests: nothing that is in flight is finished or given back, as if the process had been killed.
+
+        A commit that is on its way is still made, and a thread goes on to the end of its call; nobody hears of it.
+        """
+        engine, self.engine = self.engine, None
+        if engine is None:
+            return
+        for unlisten in self._unlisten:
+            unlisten()
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait((self._housekeeping,))
+        if engine.lease is not None:
+            engine.lease.remove()
+        engine.claims.stop()
+        engine.lose_all()
+        self._tasks.lose_all()
+        await asyncio.gather(self._tasks.stop(0), engine.stop(0))
+        await self._logs.detach()
+        self._watchdog.stop()
+
+    async def pass_on(self, *, attempts: bool = True) -> bool:
+        """Wait until something that is in flight is over; True if nothing is, so that what comes next needs time or a message.
+
+        Args:
+            attempts: False: attempts of steps that run do not count.
+        """
+        engine = self.engine
+        assert engine is not None, "the worker has not started"
+        await engine.until_settled()
+        under_way = engine.background
+        if attempts:
+            under_way |= engine.runner.attempts | self._tasks.runner.attempts
+        if under_way:
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        return not under_way
+
     async def _disconnect(self, engine: Engine | None) -> None:
         """Give back what the worker has, and close the store."""
         self._watchdog.stop()

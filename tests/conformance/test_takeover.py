@@ -233,3 +233,13 @@ async def test_worker_may_join_again_under_its_id(store):
     assert await store.take_over(LATER) == 0
     assert (await get(store)).owner == "a"
     await second.end()
+
+
+async def test_worker_whose_sign_of_life_is_removed_is_taken_for_dead(store):
+    lease = await store.join(worker_row("a"), 60)
+    await begin_holding(store, "a")
+    lease.remove()
+    lease.remove()
+    assert not lease.is_fresh()
+    assert await store.take_over(LATER) == 1
+    assert (await get(store)).lost

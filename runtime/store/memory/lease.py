@@ -48,3 +48,7 @@ class MemoryLease:
         if not self._is_ended:
             self._is_ended = True
             self._give_back()
+
+    def remove(self) -> None:
+        """Stop for ever, as if the worker had died."""
+        self._is_ended = True
