@@ -31,6 +31,7 @@ from durable.interceptor import Interceptor
 from durable.kernel import guard
 from durable.kernel.activation import Activation
 from durable.kernel.beginning import begin
+from durable.kernel.describe import waiting_for
 from durable.kernel.replayer import Replayer
 from durable.registry import Registry
 from durable.retry import RetryPolicy
@@ -285,6 +286,7 @@ class Fulfiller:
         if run.alarm is not None:
             run.alarm.cancel()
         run.alarm = None if wake_us is None else self.clock.call_at(wake_us, lambda: self._ring(run))
+        run.waiting_for = None if is_over else waiting_for(replayer)
         if not run.steps and not run.status.is_closed:
             run.status = RunStatus.WAITING
         if replayer.loop.tainted or (self.replays_every_turn and not is_over):

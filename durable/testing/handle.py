@@ -22,10 +22,10 @@ from durable.errors import (
 )
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, write_detail
-from durable.kernel.describe import waiting_for
 from durable.kernel.people import APPROVAL
 from durable.messages import Message, Query, Signal, Update, encode_message
 from durable.outcome import read_outcome
+from durable.testing.question import SimulatedQuestion, describe_question
 from durable.testing.simulated import SimulatedRun
 
 if TYPE_CHECKING:
@@ -186,8 +186,7 @@ class SimulatedHandle(Generic[R]):
             raise error from run.stuck
 
     def _waits_for(self) -> str | None:
-        run = self._run.newest
-        return None if run.replayer is None else waiting_for(run.replayer)
+        return self._run.newest.waiting_for
 
     def _instead(self, what: str) -> Any:
         def words() -> str:
@@ -328,10 +327,10 @@ class SimulatedHandle(Generic[R]):
 
     # -- people -------------------------------------------------------------------------------------------
 
-    async def questions(self) -> list[AskQuestion]:
-        """What people are asked now: ``name`` (the key), ``question`` (the kind), ``prompt``."""
+    async def questions(self) -> list[SimulatedQuestion]:
+        """What people are asked now."""
         await self._settled()
-        return list(self._run.newest.questions.values())
+        return [describe_question(one) for one in self._run.newest.questions.values()]
 
     async def answer(self, value: Any, *, by: str | None = None, key: str | None = None) -> None:
         """Answer a question.

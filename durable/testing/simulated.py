@@ -42,6 +42,7 @@ class SimulatedRun:
         is_verified: its history was replayed here.
         is_mirrored: the same in a process with another hash seed.
         stuck: why it cannot go on.
+        waiting_for: what it waits for, in words, since its newest turn.
     """
 
     definition: WorkflowDefinition[..., Any]
@@ -70,6 +71,7 @@ class SimulatedRun:
     is_verified: bool = False
     is_mirrored: bool = False
     stuck: BaseException | None = None
+    waiting_for: str | None = None
 
     @property
     def workflow_id(self) -> str:

@@ -244,12 +244,20 @@ class Steps:
     # -- from those who complete steps --------------------------------------------------------------------
 
     def complete(self, execution: Execution, value: Any) -> None:
-        """The outcome of a step that was handed over."""
-        self._report(execution, *self._completion(execution, value))
+        """The outcome of a step that was handed over, as those write it who do not have its code."""
+        codec = value_codec(type(value)) if value is not None else value_codec(Any)
+        self._tell(execution, EventKind.STEP_COMPLETED, codec.encode(value))
 
     def fail(self, execution: Execution, error: BaseException) -> None:
         """The same for a failure, which is not repeated."""
-        self._report_failure(execution, error)
+        self._tell(execution, EventKind.STEP_FAILED, record_exception(error))
+
+    def _tell(self, execution: Execution, kind: EventKind, plain: str) -> None:
+        fact = Fact(kind, execution.number, None, None, self._envelope.seal(plain), "user:test")
+        if execution.is_open:
+            execution.release()
+            del execution.run.steps[execution.number]
+            self._host.accept(execution.run, fact)
 
     def hear(self, execution: Execution, details: Any) -> None:
         """A sign of life of a step that was handed over."""

@@ -19,11 +19,7 @@ class HandedOverStep:
         self._execution = execution
 
     async def complete(self, value: Any = None) -> None:
-        """The step returns this value.
-
-        Raises:
-            EncodeError: it does not fit the step's result.
-        """
+        """Give the step its result; one that does not fit its return annotation fails it with ``DecodeError``."""
         self._host.steps.complete(self._execution, value)
 
     async def fail(self, error: BaseException | str) -> None:

@@ -183,15 +183,18 @@ class Engine:
 
     async def until_settled(self) -> None:
         """Wait until every outcome that came is committed."""
-        settled: asyncio.Future[None] = self._loop.create_future()
-        self._settling.append(settled)
-        self._check_settled()
-        await settled
+        while not self._is_settled():  # more may have come before this was told
+            settled: asyncio.Future[None] = self._loop.create_future()
+            self._settling.append(settled)
+            await settled
+
+    def _is_settled(self) -> bool:
+        if self._in_commit or self._dirty:
+            return False
+        return not any(held.is_busy or held.facts or held.records for held in self.held.values())
 
     def _check_settled(self) -> None:
-        if not self._settling or self._in_commit or self._dirty:
-            return
-        if any(held.is_busy or held.facts or held.records for held in self.held.values()):
+        if not self._settling or not self._is_settled():
             return
         settling, self._settling = self._settling, []
         for settled in settling:

@@ -90,7 +90,7 @@ async def test_people_answer_and_decide(durable_env):
     run = await durable_env.start(asks)
     await run.until_waiting("your name?")
     (question,) = await run.questions()
-    assert (question.name, question.question, question.prompt) == ("name", "question", "your name?")
+    assert (question.key, question.kind, question.prompt) == ("name", "question", "your name?")
     with pytest.raises(QuestionNotFoundError, match="no open approval"):
         await run.approve()
     with pytest.raises(MessageRejectedError, match="answer to 'name'"):
@@ -292,3 +292,13 @@ async def test_the_timeline_tells_what_happened(durable_env):
         '✓ step fetch {"name":"a"}  → "x"',
         '✓ run completed  → "x"',
     ]
+
+
+async def test_what_a_run_waits_for_is_known_where_nothing_is_kept_in_memory(durable_env):
+    durable_env.replay_every_turn = True
+    run = await durable_env.start(asks)
+    await run.until_waiting("your name?")
+    await run.answer("Ada")
+    await run.until_waiting("approval")
+    await run.approve(by="alice")
+    assert (await run.result())[:2] == ["Ada", "user:alice"]

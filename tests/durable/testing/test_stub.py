@@ -4,7 +4,7 @@ import pytest
 from tested_shop import Declined, book, both, by_hand, fetch, parent, pay, plain, runs, tokens
 
 from durable import Context, RetryPolicy, step, step_info, workflow
-from durable.errors import DefinitionError, EncodeError, RunFailedError, RunNotFoundError, StepError
+from durable.errors import DecodeError, DefinitionError, EncodeError, RunFailedError, RunNotFoundError, StepError
 from durable.interceptor import Interceptor
 from durable.testing import IdleError, UnstubbedStepError, WorkflowEnvironment
 
@@ -182,3 +182,15 @@ async def test_interceptors_and_default_retries_are_those_of_a_runtime():
         assert await env.execute(flow) == "2:ok"
         assert env.unchecked == {}
     assert "interceptors" in env.unchecked["flow"]
+
+
+async def test_a_result_from_outside_that_does_not_fit_fails_its_step(durable_env):
+    durable_env.allow(by_hand)
+    run = await durable_env.start(runs, "by_hand")
+    tokens.clear()
+    await durable_env.until_step(by_hand)
+    await durable_env.until_idle()
+    await durable_env.step(tokens[-1]).complete([1])
+    with pytest.raises(RunFailedError) as failed:
+        await run.result()
+    assert isinstance(failed.value.__cause__, DecodeError)
