@@ -63,6 +63,9 @@ class Context:
         self._info = RunInfo(run)
         self._log = RunLogger(run)
 
+    def __repr__(self) -> str:
+        return f"<context of {self._info!r}>"
+
     # -- steps --------------------------------------------------------------------------------------------
 
     @overload

@@ -46,6 +46,10 @@ class RunInfo:
     def __init__(self, run: Replayer) -> None:
         self._run = run
 
+    def __repr__(self) -> str:
+        identity = self._run.identity
+        return f"<run {identity.run_id} of workflow {identity.workflow!r} ({identity.workflow_id})>"
+
     @property
     def workflow_id(self) -> str:
         """The id chosen by the user."""

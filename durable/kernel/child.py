@@ -71,6 +71,9 @@ class ChildHandle(Generic[R]):
         self.workflow_id = command.workflow_id
         self.run_id = command.run_id
 
+    def __repr__(self) -> str:
+        return f"<child {self.workflow_id}>"
+
     def __hash__(self) -> int:
         """By the child's number: sets of handles have one order (rule L3)."""
         return (self._waiter.command.number or 0) | self._run.loop.salt << 40
@@ -146,6 +149,9 @@ class ExternalRun:
         self._run = run
         self.workflow_id = check_name(workflow_id, "a workflow id")
         self.run_id = run_id
+
+    def __repr__(self) -> str:
+        return f"<run {self.workflow_id}>"
 
     @overload
     def signal(self, sig: Signal[None], /) -> Operation[None]: ...

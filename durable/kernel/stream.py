@@ -19,6 +19,9 @@ class Stream:
         self._run = run
         self.name = name
 
+    def __repr__(self) -> str:
+        return f"<stream {self.name}>"
+
     def write(self, item: Any) -> None:
         """Append a JSON-compatible value or pydantic model."""
         run = self._run

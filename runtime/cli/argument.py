@@ -25,7 +25,7 @@ def parse_json(text: str, what: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=partial(_unambiguous, what))
     except json.JSONDecodeError as error:
-        line = error.doc.splitlines()[error.lineno - 1] if error.doc else ""
+        line = error.doc.split("\n")[error.lineno - 1]
         start = max(0, error.colno - 1 - _SHOWN // 2)
         shown = line[start : start + _SHOWN]
         raise ConfigurationError(

@@ -108,7 +108,8 @@ def _spend(shape: Shape, trials: Sequence[Trial], at_once: int) -> None:
 def plan(folder: Path, commits: int, limit: int | None) -> list[Trial]:
     """A trial for every point before and after a commit, or for ``limit`` of them, evenly spread.
 
-    Every third trial kills the next life as well, at an early point of its recovery.
+    Every third trial kills the next life as well, at an early point of its recovery. Both cache modes see both sides of
+    commits: the modes change places with every commit.
     """
     points = [f"commit:{where}:{number}" for number in range(1, commits + 1) for where in ("before", "after")]
     if limit is not None and limit < len(points):
@@ -117,7 +118,7 @@ def plan(folder: Path, commits: int, limit: int | None) -> list[Trial]:
     trials = []
     for index, point in enumerate(points):
         again = [f"commit:{'after' if index % 2 else 'before'}:{2 + index // 3 % 8}"] if index % 3 == 2 else []
-        trials.append(Trial(folder / point.replace(":", "-"), [point, *again], CACHE_SIZES[index % 2]))
+        trials.append(Trial(folder / point.replace(":", "-"), [point, *again], CACHE_SIZES[(index + index // 2) % 2]))
     return trials
 
 

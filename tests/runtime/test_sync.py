@@ -31,6 +31,7 @@ async def somebody_else() -> int:
 async def adds(ctx: Context) -> int:
     ctx.stream("words").write("one")
     ctx.stream("words").write("two")
+    ctx.publish("sum", {"of": 2})
     return await ctx.wait_signal(go) + await ctx.step(somebody_else)
 
 
@@ -50,6 +51,9 @@ def converse(url: str) -> None:
         client.step(tokens.pop()).complete(2)
         assert run.result(timeout=30) == 42
         assert list(run.stream("words")) == ["one", "two"]
+        assert run.published("sum") == {"of": 2}
+        with pytest.raises(KeyError):
+            run.published("nothing")
         with pytest.raises(RunNotFoundError):
             client.get("nobody").describe()
         with ThreadPoolExecutor(4) as pool:

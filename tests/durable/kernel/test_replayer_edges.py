@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -410,6 +411,9 @@ def test_every_wait_that_expires_says_so_in_its_own_error():
     assert result_of(run).count("TimeoutError") == 4
 
 
+replaying: list[bool] = []
+
+
 @workflow
 async def tells_about_itself(ctx: Context) -> list[Any]:
     info = ctx.info
@@ -424,10 +428,12 @@ async def tells_about_itself(ctx: Context) -> list[Any]:
     loop.call_exception_handler({"message": "without an error", "handle": None})
     with anyio.move_on_after(timedelta(seconds=1).total_seconds()):
         await ctx.sleep(0)
+    replaying.append(info.is_replaying)
     return [info.parent_run_id, info.workflow, info.started_at.isoformat(), info.is_replaying]
 
 
 def test_a_run_knows_itself_and_its_logger():
+    replaying.clear()
     run = KernelRun(tells_about_itself)
     assert run.last.logs == [("DEBUG", "a detail"), ("ERROR", "a mistake")]
     assert [command.idempotency_key for command in run.commands] == ["mine"]
@@ -437,6 +443,9 @@ def test_a_run_knows_itself_and_its_logger():
     run.apply(run.completed("made", 1))
     assert ("WARNING", "said by hand") in run.last.logs
     assert result_of(run) == '[null,"tells_about_itself","1970-01-01T00:16:40+00:00",false]'
+    with suppress(NondeterminismError):  # a result that says whether it is replayed differs
+        run.replayed()
+    assert replaying == [False, True]
 
 
 @workflow

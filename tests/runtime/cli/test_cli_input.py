@@ -34,7 +34,7 @@ def test_mark_stays_below_the_place_in_a_long_line() -> None:
     assert shown[mark.index("^") :].startswith("oops")
 
 
-@pytest.mark.parametrize("text", ["", "   ", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "   ", "\n", '{"n":\n', "[1,\n\n", '["\u2028",\n x]', "[" * 100_000])
 def test_hopeless_json_is_refused_too(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_json(text, "it")
