@@ -10,13 +10,18 @@ assert await run.result() == "https://..."
 
 from durable.testing.clock import VirtualClock
 from durable.testing.environment import WorkflowEnvironment
+from durable.testing.explorer import ExplorationError, Finding, FindingKind, Report, explore
 from durable.testing.failure import IdleError, UnstubbedStepError
 from durable.testing.golden import assert_history, plain_history
 from durable.testing.handle import SimulatedHandle
 from durable.testing.stub import StepCall, Stub
 
 __all__ = [
+    "ExplorationError",
+    "Finding",
+    "FindingKind",
     "IdleError",
+    "Report",
     "SimulatedHandle",
     "StepCall",
     "Stub",
@@ -24,5 +29,6 @@ __all__ = [
     "VirtualClock",
     "WorkflowEnvironment",
     "assert_history",
+    "explore",
     "plain_history",
 ]

@@ -66,6 +66,9 @@ class WorkflowEnvironment:
         interceptors: Sequence[Interceptor] = (),
         default_retry: RetryPolicy | None = None,
     ) -> None:
+        self._options: dict[str, Any] = {
+            "start_at": start_at, "seed": seed, "codecs": codecs, "interceptors": interceptors, "default_retry": default_retry,
+        }  # fmt: skip
         self._allows_all = allow is True
         self._allowed = set() if isinstance(allow, bool) else {definition_name(each) for each in allow}
         self._clock = VirtualClock(start_at)
@@ -76,6 +79,13 @@ class WorkflowEnvironment:
         self._names: dict[str, int] = {}
         for observer in observers:
             observer(self)
+
+    def copy(self) -> WorkflowEnvironment:
+        """A new environment prepared like this one: options, stubs and allowed steps, and none of its runs; sequences begin anew."""
+        made = type(self)(allow=self._allows_all or self._allowed, frozen=self.frozen, **self._options)
+        made._host.stubs.update({name: stub.renewed() for name, stub in self._host.stubs.items()})
+        made.replay_every_turn = self.replay_every_turn
+        return made
 
     # -- life ---------------------------------------------------------------------------------------------
 

@@ -10,20 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from durable.codec import Envelope
-from durable.commands import (
-    AskQuestion,
-    CancelStep,
-    CompleteUpdate,
-    FailUpdate,
-    PublishValue,
-    ScheduleStep,
-    SetAttributes,
-    WithdrawQuestion,
-    WriteStream,
-)
+from durable.commands import ScheduleStep
 from durable.errors import DeterminismError, RunStuckError
 from durable.handle import RollbackStatus, RunStatus
 from durable.history import EventKind, Fact
@@ -37,6 +27,8 @@ from durable.registry import Registry
 from durable.retry import RetryPolicy
 from durable.testing.clock import VirtualClock
 from durable.testing.crash import CrashPoint
+from durable.testing.effect import EFFECTS
+from durable.testing.probe import Probe
 from durable.testing.relation import Relations
 from durable.testing.simulated import SimulatedRun
 from durable.testing.stepping import Execution, Steps
@@ -58,6 +50,7 @@ class Fulfiller:
         stubs: by name.
         problem: why the test cannot go on.
         may_crash: asked at every crash point; None in between.
+        probe: disturbs the runs; None: everything happens as soon as it can.
         replays_every_turn: memory is dropped after every turn.
         is_private: codecs or interceptors are needed to replay a run.
         unchecked: workflows that were not replayed under another hash seed, and why.
@@ -83,6 +76,7 @@ class Fulfiller:
         self.stubs: dict[str, Stub] = {}
         self.problem: BaseException | None = None
         self.may_crash: Callable[[CrashPoint, SimulatedRun], bool] | None = None
+        self.probe: Probe | None = None
         self.replays_every_turn = False
         self.crashes = 0
         self.is_private = bool(interceptors) or envelope.description() != []
@@ -100,12 +94,12 @@ class Fulfiller:
     @property
     def is_idle(self) -> bool:
         """Nothing can happen without time or the test."""
-        return not self._dirty and self._drain_handle is None and not self.steps.live
+        return self.is_settled and not self.steps.live
 
     @property
     def is_settled(self) -> bool:
         """No turn is due; real steps may run."""
-        return not self._dirty and self._drain_handle is None
+        return not self._dirty and self._drain_handle is None and (self.probe is None or not self.probe.is_holding)
 
     def notify(self) -> None:
         """Something may have changed."""
@@ -113,6 +107,8 @@ class Fulfiller:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        if self.probe is not None:
+            self.probe.notice()
 
     async def change(self) -> None:
         """Wait until something may have changed."""
@@ -155,6 +151,11 @@ class Fulfiller:
 
     def accept(self, run: SimulatedRun, fact: Fact) -> None:
         """A fact for a run, which gets a turn soon; as good as on disk."""
+        if self.probe is None or not self.probe.takes(run, fact):
+            self.deliver(run, fact)
+
+    def deliver(self, run: SimulatedRun, fact: Fact) -> None:
+        """The same for a fact that no probe holds back."""
         run.inbox.append(fact)
         self.mark(run)
 
@@ -244,11 +245,17 @@ class Fulfiller:
         run.inbox = []
         self._commit(run, replayer, activation, before)
         if not self.crashes_at(CrashPoint.AFTER_COMMIT, run):
-            for command in activation.commands:
-                if type(command) is ScheduleStep and command.number in run.steps:
-                    self.steps.launch(run.steps[command.number])
+            self._launch(run, activation)
         if run.replayer is not None:
             self._after(run)
+
+    def _launch(self, run: SimulatedRun, activation: Activation) -> None:
+        crashes = self.crashes
+        for command in activation.commands:
+            if type(command) is ScheduleStep and command.number in run.steps:
+                self.steps.launch(run.steps[command.number])
+                if self.crashes != crashes:
+                    return  # this turn is lost with the rest; the recovery starts the others
 
     def _begun(self, run: SimulatedRun, fact: Fact) -> Fact:
         if fact.kind != EventKind.RUN_STARTED:
@@ -268,7 +275,7 @@ class Fulfiller:
             if event.kind == EventKind.QUESTION_ANSWERED and event.command not in replayer.open:
                 run.questions.pop(event.command or 0, None)
         for command in activation.commands:
-            carry_out = _EFFECTS.get(type(command))
+            carry_out = EFFECTS.get(type(command))
             if carry_out is not None:
                 carry_out(self, run, command)
             else:
@@ -345,54 +352,3 @@ class Fulfiller:
             for execution in list(run.steps.values()):
                 self.steps.recover(execution)
             self.mark(run)
-
-
-# -- commands that leave something beside the history -----------------------------------------------------
-
-
-def _schedule_step(host: Fulfiller, run: SimulatedRun, command: ScheduleStep) -> None:
-    host.steps.start(run, command)
-
-
-def _cancel_step(host: Fulfiller, run: SimulatedRun, command: CancelStep) -> None:
-    execution = run.steps.get(command.number or 0)
-    if execution is not None:
-        host.steps.cancel(execution)
-
-
-def _ask(host: Fulfiller, run: SimulatedRun, command: AskQuestion) -> None:  # noqa: ARG001 - one shape for all
-    run.questions[command.number or 0] = command
-
-
-def _withdraw(host: Fulfiller, run: SimulatedRun, command: WithdrawQuestion) -> None:  # noqa: ARG001 - one shape for all
-    run.questions.pop(command.number or 0, None)
-
-
-def _end_update(host: Fulfiller, run: SimulatedRun, command: CompleteUpdate) -> None:  # noqa: ARG001 - one shape for all
-    state = "failed" if isinstance(command, FailUpdate) else "completed"
-    run.updates[command.update_id] = (state, command.payload)
-
-
-def _set_attributes(host: Fulfiller, run: SimulatedRun, command: SetAttributes) -> None:  # noqa: ARG001 - one shape for all
-    run.attributes.update(command.attributes)
-
-
-def _publish(host: Fulfiller, run: SimulatedRun, command: PublishValue) -> None:  # noqa: ARG001 - one shape for all
-    run.published[command.name or ""] = command.payload or "null"
-
-
-def _write(host: Fulfiller, run: SimulatedRun, command: WriteStream) -> None:  # noqa: ARG001 - one shape for all
-    run.streams.setdefault(command.name or "", []).append(command.payload or "null")
-
-
-_EFFECTS: Final[dict[type, Callable[[Fulfiller, SimulatedRun, Any], None]]] = {
-    ScheduleStep: _schedule_step,
-    CancelStep: _cancel_step,
-    WithdrawQuestion: _withdraw,
-    AskQuestion: _ask,
-    CompleteUpdate: _end_update,
-    FailUpdate: _end_update,
-    SetAttributes: _set_attributes,
-    PublishValue: _publish,
-    WriteStream: _write,
-}

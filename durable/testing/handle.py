@@ -27,6 +27,7 @@ from durable.messages import Message, Query, Signal, Update, encode_message
 from durable.outcome import read_outcome
 from durable.testing.question import SimulatedQuestion, describe_question
 from durable.testing.simulated import SimulatedRun
+from durable.testing.stub import StepCall, Stubbable, definition_name
 
 if TYPE_CHECKING:
     from durable.commands import AskQuestion
@@ -84,6 +85,11 @@ class SimulatedHandle(Generic[R]):
     def logs(self) -> list[tuple[str, str]]:
         """(level, message) of what workflow code has logged."""
         return list(self._run.newest.logs)
+
+    def calls(self, what: Stubbable | None = None) -> list[StepCall]:
+        """The attempts of a step, or of all steps, in the environment of this run: what ``env.calls`` returns."""
+        name = None if what is None else definition_name(what)
+        return [call for call in self._host.calls if name in (None, call.name)]
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class RunningAttempt:
         execution = self._execution
         details = None if self._details is None else value_codec(Any).decode(self._details)
         deadlines = [alarm.at_us for alarm in execution.limits if alarm.is_open]
-        return StepInfo(
+        info = StepInfo(
             workflow_id=execution.run.workflow_id,
             run_id=execution.run.run_id,
             workflow=execution.run.workflow,
@@ -127,6 +127,7 @@ class RunningAttempt:
             started_at_us=execution.started_at_us,
             deadline_us=min(deadlines, default=None),
         )
+        return self._steps.shown(info)
 
     def beat(self, details: Any) -> None:
         """What ``heartbeat()`` does."""
@@ -149,6 +150,10 @@ class Steps:
         self._clock = fulfiller.clock
         self._envelope = fulfiller.envelope
         self.live: set[asyncio.Task[None]] = set()
+
+    def shown(self, info: StepInfo) -> StepInfo:
+        """What a step is shown of itself: a probe may watch what it reads."""
+        return info if self._host.probe is None else self._host.probe.watched(info)
 
     # -- from the fulfiller -------------------------------------------------------------------------------
 
@@ -183,7 +188,7 @@ class Steps:
             return
         self._host.record_call(self._call(execution, args, kwargs))
         execution.running = RunningAttempt(execution, self)
-        if not self._set_limits(execution):
+        if not self._set_limits(execution) or self._suffers(execution):
             return
         if stub is None:
             self._run(execution, lambda: self._real(execution, args, kwargs))
@@ -264,6 +269,10 @@ class Steps:
         execution.heartbeat = None if details is None else value_codec(Any).encode(details)
         self.watch_silence(execution)
 
+    def _repeatable(self, execution: Execution) -> tuple[str, int] | None:
+        """Names an attempt that an explorer may let begin again."""
+        return None if self._host.probe is None else (execution.token, execution.attempt)
+
     # -- an attempt ---------------------------------------------------------------------------------------
 
     def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
@@ -271,6 +280,15 @@ class Steps:
             execution.name, bound_arguments(execution.command.definition.fn, args, kwargs), execution.attempt,
             self._clock.now(), execution.run.workflow_id, execution.command.idempotency_key,
         )  # fmt: skip
+
+    def _suffers(self, execution: Execution) -> bool:
+        """Whether a probe has put something in the place of this attempt."""
+        fault = None if self._host.probe is None else self._host.probe.fault(execution)
+        if isinstance(fault, StepInDoubtError):
+            self._report_failure(execution, fault)
+        elif isinstance(fault, Exception):
+            self._failed(execution, fault)
+        return fault is not None
 
     def _set_limits(self, execution: Execution) -> bool:
         """Set the limits of an attempt; False if its time is over before it begins."""
@@ -332,7 +350,7 @@ class Steps:
                 return
             token = current_step.set(execution.running) if execution.running is not None else None
             try:
-                value = stub.call(args, kwargs)
+                value = stub.call(args, kwargs, self._repeatable(execution))
                 if inspect.isawaitable(value):
                     self._run(execution, lambda: _resolved(value))
                     return

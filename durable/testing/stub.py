@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -85,13 +87,34 @@ class Stub:
         self._behaviour = behaviour
         self._returns = None if returns is ABSENT else returns
         self._raises = raises
-        self._sequence: Iterator[Any] | None = iter(sequence) if sequence is not None else None
+        self._given: dict[Hashable, Any] = {}
+        self._source: Iterator[Any] | None = None
+        self._sequence: Iterator[Any] | None = None
+        if sequence is not None:
+            self._source, self._sequence = itertools.tee(sequence)
 
     def __repr__(self) -> str:
         return f"<stub of {self.name}>"
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _next(self, items: Iterator[Any]) -> Any:
+        try:
+            return next(items)
+        except StopIteration:
+            raise AssertionError(
+                f"the stub of {self.name!r} was called more often than its sequence has items"
+            ) from None
+
+    def renewed(self) -> Stub:
+        """The same stub for another environment: a sequence begins anew, as often as one likes."""
+        made = copy.copy(self)
+        made._sequence, made._given = copy.copy(self._source), {}
+        return made
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], attempt: Hashable = None) -> Any:
         """One call: the value, or an awaitable of it.
+
+        Args:
+            attempt: names the attempt; one that is lost in a crash and begins again gets the same item of a sequence.
 
         Raises:
             BaseException: what the stub raises.
@@ -102,12 +125,10 @@ class Stub:
             raise self._raises
         if self._sequence is None:
             return self._returns
-        try:
-            item = next(self._sequence)
-        except StopIteration:
-            raise AssertionError(
-                f"the stub of {self.name!r} was called more often than its sequence has items"
-            ) from None
+        if attempt is not None and attempt in self._given:
+            item = self._given[attempt]
+        else:
+            item = self._given[attempt] = self._next(self._sequence)
         if isinstance(item, BaseException) or (isinstance(item, type) and issubclass(item, BaseException)):
             raise item
         return item
