@@ -8,8 +8,15 @@ from typing import Any, Protocol
 
 from durable.cause import rebuild_cause, summarize_cause
 from durable.codec import Envelope, ValueCodec
-from durable.errors import RunCancelledError, RunError, RunFailedError, RunTerminatedError, RunTimeoutError
-from durable.handle import RollbackStatus
+from durable.errors import (
+    RunCancelledError,
+    RunError,
+    RunFailedError,
+    RunNotRetriableError,
+    RunTerminatedError,
+    RunTimeoutError,
+)
+from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind
 
 
@@ -25,6 +32,8 @@ class EndedRun(Protocol):
         """Name of the definition."""
         ...
 
+    @property
+    def status(self) -> RunStatus: ...
     @property
     def rollback(self) -> RollbackStatus: ...
 
@@ -74,3 +83,20 @@ def failure(name: str, run: EndedRun, record: str, modules: Sequence[ModuleType]
     )
     error.__cause__ = cause
     return error
+
+
+def check_rollback(run: EndedRun) -> None:
+    """Refuse to go on with a rollback that has not failed.
+
+    Raises:
+        RunNotRetriableError: saying where the rollback stands.
+    """
+    if not run.status.is_closed:
+        raise RunNotRetriableError(
+            f"{run.workflow_id!r} is {run.status}; its code decides about rollback until it ends"
+        )
+    if run.rollback is not RollbackStatus.FAILED:
+        raise RunNotRetriableError(
+            f"{run.workflow_id!r} has nothing to go on with (its rollback: {run.rollback}); only a rollback that failed can "
+            "be resumed"
+        )

@@ -19,6 +19,7 @@ from durable.errors import DefinitionError, RunExistsError, RunNotFoundError
 from durable.history import EventKind, Fact
 from durable.info import RunIdentity
 from durable.interceptor import Interceptor
+from durable.messages import Signal
 from durable.retry import RetryPolicy
 from durable.testing.clock import VirtualClock
 from durable.testing.fulfiller import Fulfiller
@@ -77,6 +78,7 @@ class WorkflowEnvironment:
         self._waiting = Waiting(self._host)
         self._waiting.is_frozen = frozen
         self._names: dict[str, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         for observer in observers:
             observer(self)
 
@@ -212,7 +214,11 @@ class WorkflowEnvironment:
             calls = self.calls(name)
             return calls[times - 1] if len(calls) >= times else None
 
-        return await self._waiting.until(look, lambda: f"call {times} of step {name!r}")
+        def instead() -> str:
+            runs = [f"{run.workflow_id!r} {_where(run)}" for run in self._host.runs.values()]
+            return f"call {times} of step {name!r}; {', '.join(runs) or 'nothing was started'}"
+
+        return await self._waiting.until(look, instead)
 
     def step(self, token: str) -> HandedOverStep:
         """A step that was handed over (``CompleteLater``), by its token.
@@ -233,26 +239,31 @@ class WorkflowEnvironment:
         self, what: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> SimulatedHandle[R]: ...
     @overload
-    async def start(self, what: WorkflowCall[R], /) -> SimulatedHandle[R]: ...
+    async def start(
+        self, what: WorkflowCall[R], /, *, with_signal: tuple[Signal[Any], Any] | None = ...
+    ) -> SimulatedHandle[R]: ...
 
     async def start(self, what: Any, /, *args: Any, **kwargs: Any) -> SimulatedHandle[Any]:
         """Start a workflow; options as in ``deploy.options(id="d1", delay=60)``.
+
+        Args:
+            what: a workflow and its arguments, or a bound call, ``deploy.bind("v1")``.
+            with_signal: of a bound call: a signal and its value, delivered with the start.
 
         Raises:
             EncodeError: an argument does not fit.
             RunExistsError: the id is taken by a run with another workflow or input, or ``on_conflict`` is ``fail``.
         """
         if isinstance(what, WorkflowCall):
-            return await self.start(what.definition, *what.args, **what.kwargs)
-        _check_loop()
+            return await self._start_call(what, *args, **kwargs)
+        self._check_loop()
         self._waiting.note_task()
         if not isinstance(what, WorkflowDefinition):
             raise DefinitionError(
                 f"expected a workflow or a bound call, got {what!r}; decorate the function with @workflow"
             )
         plain, options = what.arguments.encode(args, kwargs), what.start_options
-        self._names[what.name] = number = self._names.get(what.name, 0) + 1
-        workflow_id = options.id if options.id is not None else f"{what.name}-{number}"
+        workflow_id = options.id if options.id is not None else self._new_name(what.name)
         digest = input_digest(plain)
         known = self._host.relations.current.get(workflow_id)
         if known is not None:
@@ -266,6 +277,35 @@ class WorkflowEnvironment:
         payload = self._host.envelope.seal(plain, secret=what.arguments.has_secrets)
         self._host.relations.add(run, Fact(EventKind.RUN_STARTED, payload=payload, actor="user:test"))
         return SimulatedHandle(self._host, self._waiting, run)
+
+    def _check_loop(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise DefinitionError(
+                "workflows run on asyncio, and no asyncio loop is running here; for anyio's pytest plugin choose it "
+                "by a fixture anyio_backend that returns 'asyncio'"
+            ) from error
+        if self._loop is not None and self._loop is not loop:
+            raise DefinitionError(
+                "this environment belongs to another event loop: make one for each, such as one for each test"
+            )
+        self._loop = loop
+
+    async def _start_call(
+        self, call: WorkflowCall[Any], *, with_signal: tuple[Signal[Any], Any] | None = None
+    ) -> SimulatedHandle[Any]:
+        handle = await self.start(call.definition, *call.args, **call.kwargs)
+        if with_signal is not None:
+            await handle.signal(*with_signal)
+        return handle
+
+    def _new_name(self, workflow: str) -> str:
+        """A workflow id that no run of the environment has."""
+        while True:
+            self._names[workflow] = number = self._names.get(workflow, 0) + 1
+            if (name := f"{workflow}-{number}") not in self._host.relations.current:
+                return name
 
     async def _attach(
         self, known: SimulatedRun, what: WorkflowDefinition[..., Any], digest: str
@@ -335,7 +375,12 @@ class WorkflowEnvironment:
         """Let so much virtual time pass, seconds or timedelta; what is due on the way happens in order.
 
         A limit that it reaches ends a real step that runs; otherwise real steps are not waited for.
+
+        Raises:
+            ValueError: it is negative.
         """
+        if to_us(by, "by") < 0:
+            raise ValueError(f"expected a duration that is not negative, got {by!r}")
         await self._waiting.advance_to(self._clock.now_us() + to_us(by, "by"))
 
     async def advance_to(self, when: datetime) -> None:
@@ -353,11 +398,7 @@ class WorkflowEnvironment:
         await self._waiting.until_idle()
 
 
-def _check_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError as error:
-        raise DefinitionError(
-            "workflows run on asyncio, and no asyncio loop is running here; for anyio's pytest plugin choose it "
-            "by a fixture anyio_backend that returns 'asyncio'"
-        ) from error
+def _where(run: SimulatedRun) -> str:
+    if run.status.is_closed or run.stuck is not None:
+        return f"is {run.status}"
+    return f"waits for {run.waiting_for or 'nothing'}"

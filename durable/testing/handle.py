@@ -24,7 +24,7 @@ from durable.handle import RollbackStatus, RunStatus
 from durable.history import Event, EventKind, Fact, write_detail
 from durable.kernel.people import APPROVAL
 from durable.messages import Message, Query, Signal, Update, encode_message
-from durable.outcome import read_outcome
+from durable.outcome import check_rollback, read_outcome
 from durable.testing.question import SimulatedQuestion, describe_question
 from durable.testing.simulated import SimulatedRun
 from durable.testing.stub import StepCall, Stubbable, definition_name
@@ -407,7 +407,12 @@ class SimulatedHandle(Generic[R]):
         await self._settled()
 
     async def rollback(self) -> None:
-        """Go on with a rollback that failed, from the compensation that failed."""
+        """Go on with a rollback that failed, from the compensation that failed.
+
+        Raises:
+            RunNotRetriableError: no rollback of this run has failed.
+        """
+        check_rollback(self._run.newest)
         self._host.accept(self._run.newest, Fact(EventKind.ROLLBACK_REQUESTED, actor="user:test"))
 
     def __await__(self) -> NoReturn:

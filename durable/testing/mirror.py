@@ -50,9 +50,11 @@ def replay_elsewhere(host: Fulfiller) -> None:
         run.is_mirrored = True
         answer = _why_not(host, run) or _mirror().ask(_request(run))
         if "differs" in answer:
+            lines = [line for line in answer["differs"].splitlines() if not line.startswith("  remedy:")]
+            lines.append("  remedy:    sort what is iterated: most likely it is a set, or the code uses hash() or id()")
             raise RunStuckError(
                 f"{run.workflow_id!r} does not replay in a process with another hash seed (PYTHONHASHSEED={answer['seed']}): "
-                f"{answer['differs']}\n  cause:     most likely the order of a set, or hash() or id()",
+                + "\n".join(lines),
                 workflow_id=run.workflow_id,
                 run_id=run.run_id,
             )

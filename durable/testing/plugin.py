@@ -50,12 +50,30 @@ def durable_env() -> WorkflowEnvironment:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: Any) -> None:  # noqa: ARG001 - pytest's names
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: Any) -> None:
     """Async tests that use our fixtures run by anyio's plugin, unless another one is to run them."""
-    if inspect.iscoroutinefunction(obj) and FIXTURES & set(inspect.signature(obj).parameters):
-        marks = {mark.name for mark in getattr(obj, "pytestmark", ())}
-        if not marks & {"anyio", "asyncio"}:
-            pytest.mark.anyio(obj)
+    if not inspect.iscoroutinefunction(obj) or not collector.funcnamefilter(name):  # type: ignore[attr-defined]
+        return
+    marks = {mark.name for mark in getattr(obj, "pytestmark", ())} | {mark.name for mark in collector.iter_markers()}
+    if "asyncio" in marks or _is_asyncio_automatic(collector.config):
+        return
+    if FIXTURES & _fixtures_of(collector, obj):
+        pytest.mark.anyio(obj)
+        pytest.mark.usefixtures("anyio_backend")(obj)  # anyio's own hook may have looked before
+
+
+def _is_asyncio_automatic(config: pytest.Config) -> bool:
+    """Whether pytest-asyncio takes every async test."""
+    if not config.pluginmanager.has_plugin("asyncio"):
+        return False
+    return "auto" in (config.getoption("asyncio_mode", None), config.getini("asyncio_mode"))
+
+
+def _fixtures_of(collector: pytest.Collector, obj: Any) -> set[str]:
+    """The names of the fixtures that a test uses, directly or through others."""
+    cls = collector.obj if isinstance(collector, pytest.Class) else None
+    info = collector.session._fixturemanager.getfixtureinfo(collector, obj, cls)  # type: ignore[arg-type]
+    return set(info.names_closure)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -128,6 +146,20 @@ def _timelines(created: list[WorkflowEnvironment]) -> Iterator[tuple[str, str]]:
     for env in created:
         for run in env.runs:
             yield f"timeline of {run.workflow_id}", run.timeline()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of a distributed run tells its controller."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["durable_unchecked"] = session.config.stash[_unchecked]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 - the name of pytest-xdist
+    """The controller hears of what its workers have not checked."""
+    output = getattr(node, "workeroutput", None) or {}
+    node.config.stash[_unchecked].update(output.get("durable_unchecked", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -278,7 +278,7 @@ class Steps:
     def _call(self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
         return StepCall(
             execution.name, bound_arguments(execution.command.definition.fn, args, kwargs), execution.attempt,
-            self._clock.now(), execution.run.workflow_id, execution.command.idempotency_key,
+            self._clock.now(), execution.run.workflow_id, execution.command.idempotency_key, execution.token,
         )  # fmt: skip
 
     def _suffers(self, execution: Execution) -> bool:
@@ -352,9 +352,9 @@ class Steps:
             try:
                 value = stub.call(args, kwargs, self._repeatable(execution))
                 if inspect.isawaitable(value):
-                    self._run(execution, lambda: _resolved(value))
+                    self._run(execution, lambda: self._resolved(execution, value))
                     return
-                outcome = self._completion(execution, value)
+                outcome = self._stub_completion(execution, value)
             except CompleteLater:
                 execution.is_handed_over = True
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a step raises is its outcome
@@ -371,6 +371,23 @@ class Steps:
             execution.due = self._clock.call_at(self._clock.now_us() + stub.after_us, answer)
         else:
             answer()
+
+    def _stub_completion(self, execution: Execution, value: Any) -> tuple[EventKind, str | None, str]:
+        """What a stub returned must fit the step: else the test is wrong, not the run."""
+        try:
+            return self._completion(execution, value)
+        except EncodeError as error:
+            raise AssertionError(f"the stub of {execution.name!r} does not fit the step: {error.message}") from error
+
+    async def _resolved(self, execution: Execution, value: Awaitable[Any]) -> Any:
+        """What an async stub returns; its failed assertions are the test's."""
+        try:
+            result = await value
+            self._stub_completion(execution, result)
+        except AssertionError as error:
+            self._host.give_up(error)
+            raise
+        return result
 
     def _run(self, execution: Execution, call: Callable[[], Awaitable[Any]]) -> None:
         task = asyncio.get_running_loop().create_task(self._attempt(execution, call), context=contextvars.Context())
@@ -487,7 +504,3 @@ class Steps:
         execution.release()
         del execution.run.steps[execution.number]
         self._host.accept(execution.run, Fact(kind, execution.number, execution.name, detail, payload))
-
-
-async def _resolved(value: Awaitable[Any]) -> Any:
-    return await value

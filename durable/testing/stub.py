@@ -32,6 +32,7 @@ class StepCall:
         at: when it began, virtual time.
         workflow_id: of the run that called.
         idempotency_key: of the step; '' for a child.
+        token: by which a step that is handed over is completed; '' for a child.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StepCall:
     at: datetime
     workflow_id: str
     idempotency_key: str = ""
+    token: str = ""
 
 
 def bound_arguments(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +84,12 @@ class Stub:
         given = [behaviour is not None, returns is not ABSENT, raises is not None, sequence is not None]
         if sum(given) > 1:
             raise DefinitionError(f"stub of {name!r}: give one of a function, returns=, raises= and sequence=")
+        if behaviour is not None and not callable(behaviour):
+            raise DefinitionError(
+                f"stub of {name!r}: expected a function, got {behaviour!r}; write returns={behaviour!r}"
+            )
+        if raises is not None and not _is_error(raises):
+            raise DefinitionError(f"stub of {name!r}: expected raises= to be an exception, got {raises!r}")
         self.name = name
         self.after_us = to_us(after, "after")
         self._behaviour = behaviour
@@ -120,6 +128,7 @@ class Stub:
             BaseException: what the stub raises.
         """
         if self._behaviour is not None:
+            self._check_signature(self._behaviour, args, kwargs)
             return self._behaviour(*args, **kwargs)
         if self._raises is not None:
             raise self._raises
@@ -129,6 +138,22 @@ class Stub:
             item = self._given[attempt]
         else:
             item = self._given[attempt] = self._next(self._sequence)
-        if isinstance(item, BaseException) or (isinstance(item, type) and issubclass(item, BaseException)):
+        if _is_error(item):
             raise item
         return item
+
+    def _check_signature(self, behaviour: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            signature = inspect.signature(behaviour)
+        except ValueError:  # a builtin without one
+            return
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise AssertionError(
+                f"the stub of {self.name!r} does not take the arguments of its calls: {error}"
+            ) from None
+
+
+def _is_error(item: object) -> bool:
+    return isinstance(item, BaseException) or (isinstance(item, type) and issubclass(item, BaseException))

@@ -13,6 +13,7 @@ from durable.handle import RunStatus
 from durable.history import Event, EventKind, Fact, write_detail
 from durable.interceptor import Interceptor
 from durable.messages import Query, Signal, Update
+from durable.outcome import check_rollback
 from runtime.client.description import Question, RunDescription, describe_question, describe_run
 from runtime.client.intercepted import intercepted
 from runtime.client.message import signal_row
@@ -20,7 +21,7 @@ from runtime.client.outcome import await_outcome
 from runtime.client.people import answer_question, decide, unanswered
 from runtime.client.publication import follow_stream, read_published
 from runtime.client.query import ask
-from runtime.client.rerun import check_rollback, retry_run
+from runtime.client.rerun import retry_run
 from runtime.client.termination import terminate_run
 from runtime.client.update import request_update
 from runtime.client.waiting import in_time, in_words, moved

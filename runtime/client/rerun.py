@@ -122,23 +122,6 @@ class _Inline:
         return self._envelope.seal(plain)
 
 
-def check_rollback(row: RunRow) -> None:
-    """Refuse to go on with a rollback that has not failed.
-
-    Raises:
-        RunNotRetriableError: saying where the rollback stands.
-    """
-    if not row.status.is_closed:
-        raise RunNotRetriableError(
-            f"{row.workflow_id!r} is {row.status}; its code decides about rollback until it ends"
-        )
-    if row.rollback is not RollbackStatus.FAILED:
-        raise RunNotRetriableError(
-            f"{row.workflow_id!r} has nothing to go on with (its rollback: {row.rollback}); only a rollback that failed can "
-            "be resumed"
-        )
-
-
 def _from_start(row: RunRow, history: Sequence[Event], now_us: int, actor: str, inline: _Inline) -> NewRun:
     """Everything was undone, so it begins again, with keys of its own."""
     run_id = new_run_id()

@@ -68,6 +68,47 @@ def test_async_tests_need_neither_mark_nor_configuration(run_tests):
     assert "2 passed" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "order", [(), ("-p", "anyio"), ("-p", "durable")], ids=["as installed", "anyio first", "ours first"]
+)
+def test_tests_with_parameters_in_classes_and_through_other_fixtures_run_whichever_plugin_is_first(run_tests, order):
+    done = run_tests(
+        """
+    @pytest.fixture
+    def shop(durable_env):
+        durable_env.stub(greet, lambda name: name)
+        return durable_env
+
+    @pytest.mark.parametrize("name", ["ada", "bob"])
+    async def test_parameters(shop, name):
+        assert await shop.execute(good, name) == name
+
+    class TestIt:
+        @pytest.fixture(autouse=True)
+        def prepared(self, durable_env):
+            durable_env.stub(greet, returns="x")
+            self.env = durable_env
+
+        @pytest.mark.parametrize("name", ["ada", "bob"])
+        async def test_in_a_class(self, name):
+            assert await self.env.execute(good, name) == "x"
+    """,
+        *order,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+
+
+def test_what_asyncio_is_to_run_is_left_to_it(run_tests):
+    done = run_tests("""
+    pytestmark = pytest.mark.asyncio
+
+    async def test_theirs(durable_env):
+        pass
+    """)
+    assert "[asyncio]" not in done.stdout
+
+
 def test_a_nondeterministic_workflow_fails_its_first_test_with_both_sides_named(run_tests):
     done = run_tests("""
     async def test_state(durable_env):
@@ -107,6 +148,22 @@ def test_what_cannot_be_replayed_elsewhere_is_named(run_tests):
     """)
     assert "1 passed" in done.stdout
     assert "not replayed in a process with another hash seed" in done.stdout
+    assert "local: it is defined inside a function" in done.stdout
+
+
+def test_a_distributed_run_names_it_too(run_tests):
+    done = run_tests(
+        """
+    async def test_local(durable_env):
+        @workflow
+        async def local(ctx: Context) -> int:
+            return 1
+
+        assert await durable_env.execute(local) == 1
+    """,
+        "-n",
+        "2",
+    )
     assert "local: it is defined inside a function" in done.stdout
 
 

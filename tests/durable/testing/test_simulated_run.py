@@ -35,12 +35,14 @@ from durable.errors import (
     RunExistsError,
     RunFailedError,
     RunNotFoundError,
+    RunNotRetriableError,
     RunStuckError,
     RunTerminatedError,
     UnknownMessageError,
     UpdateFailedError,
 )
 from durable.handle import RollbackStatus
+from durable.testing import IdleError, WorkflowEnvironment
 
 pytestmark = pytest.mark.anyio
 
@@ -235,6 +237,32 @@ async def test_a_start_with_an_id_attaches_fails_or_replaces(durable_env):
     assert await (await durable_env.start(plain.bind("z"))).result() == "fetched z"
     with pytest.raises(DefinitionError, match="expected a workflow"):
         await durable_env.start(fetch)
+
+
+async def test_a_made_up_id_is_a_new_one_and_a_bound_call_may_bring_a_signal(durable_env):
+    durable_env.allow(fetch)
+    await durable_env.start(plain.options(id="plain-1"), "a")
+    assert (await durable_env.start(plain, "a")).workflow_id == "plain-2"
+    assert await (await durable_env.start(listens.bind(), with_signal=(go, True))).result() == 0
+    with pytest.raises(TypeError):
+        await durable_env.start(listens.bind(), 5)
+    with pytest.raises(RunNotRetriableError, match="its rollback: none"):
+        await durable_env.get("listens-1").rollback()
+    with pytest.raises(IdleError, match="call 9 of step 'fetch'; 'plain-1' is completed, 'plain-2' is completed"):
+        await durable_env.until_step(fetch, times=9)
+    with pytest.raises(ValueError, match="not negative"):
+        await durable_env.advance(-1)
+
+
+def test_an_environment_belongs_to_one_event_loop():
+    import asyncio
+
+    env = WorkflowEnvironment()
+    asyncio.run(env.start(listens))
+    with pytest.raises(DefinitionError, match="another event loop"):
+        asyncio.run(env.start(listens))
+    with pytest.raises(DefinitionError, match="no asyncio loop is running"):
+        env.start(listens).send(None)
 
 
 async def test_until_waiting_says_that_the_run_has_ended(durable_env):

@@ -4,7 +4,7 @@ import pytest
 from tested_shop import Declined, book, both, by_hand, fetch, parent, pay, plain, runs, tokens
 
 from durable import Context, RetryPolicy, step, step_info, workflow
-from durable.errors import DecodeError, DefinitionError, EncodeError, RunFailedError, RunNotFoundError, StepError
+from durable.errors import DecodeError, DefinitionError, RunFailedError, RunNotFoundError, StepError
 from durable.interceptor import Interceptor
 from durable.testing import IdleError, UnstubbedStepError, WorkflowEnvironment
 
@@ -100,14 +100,41 @@ async def test_a_stub_takes_virtual_time(durable_env):
 
 async def test_the_result_of_a_stub_must_fit_the_step(durable_env):
     durable_env.stub(fetch, returns=object())
-    with pytest.raises(RunFailedError) as caught:
+    with pytest.raises(AssertionError, match="the stub of 'fetch' does not fit the step"):
         await durable_env.execute(plain, "a")
-    assert isinstance(caught.value.__cause__, EncodeError)
+
+    async def later(name):
+        return 5
+
+    durable_env.stub(fetch, later)
+    with pytest.raises(AssertionError, match="the stub of 'fetch' does not fit the step"):
+        await durable_env.execute(plain, "a")
+
+
+async def test_an_assertion_in_a_stub_fails_the_test_whatever_the_workflow_catches(durable_env):
+    @workflow
+    async def swallows(ctx: Context) -> str:
+        try:
+            return await ctx.step(fetch, "a")
+        except Exception:
+            return "fallback"
+
+    async def later(name):
+        assert name == "b"
+
+    for stub in (later, lambda: "x"):
+        durable_env.stub(fetch, stub)
+        with pytest.raises(AssertionError):
+            await durable_env.execute(swallows)
 
 
 def test_a_stub_has_one_behaviour():
     with pytest.raises(DefinitionError, match="stub of 'fetch': give one of"):
         WorkflowEnvironment().stub(fetch, returns=1, raises=ValueError)
+    with pytest.raises(DefinitionError, match="write returns='r1'"):
+        WorkflowEnvironment().stub(fetch, "r1")
+    with pytest.raises(DefinitionError, match="expected raises= to be an exception"):
+        WorkflowEnvironment().stub(fetch, raises="boom")
     with pytest.raises(DefinitionError, match="expected a step, a workflow or a name"):
         WorkflowEnvironment().stub(5)
 
@@ -141,6 +168,7 @@ async def test_a_step_is_handed_over_and_completed_by_its_token(durable_env):
     assert await run.result() == "signed"
     with pytest.raises(RunNotFoundError, match="no step waits"):
         durable_env.step(tokens[-1])
+    assert durable_env.calls(by_hand)[0].token == tokens[-1]
     run = await durable_env.start(runs, "by_hand")
     await durable_env.until_step(by_hand, times=2)
     await durable_env.until_idle()
