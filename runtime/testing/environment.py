@@ -57,7 +57,7 @@ class RuntimeEnvironment:
 
     Args:
         start_at: the first instant of virtual time.
-        open_store: opens the store in place of a SQLite file; called again after a crash, when the one before is closed.
+        open_store: makes the store, in place of one on a temporary SQLite file.
 
     Attributes:
         client: of the store, for whatever this object does not offer.

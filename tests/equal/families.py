@@ -95,6 +95,7 @@ async def leaves_children(ctx: Context) -> str:
 @workflow
 async def tells(ctx: Context) -> None:
     """Signals and cancels another run."""
+    await ctx.sleep(1)
     await ctx.workflow("listener").signal(go, 5)
     await ctx.sleep(1)
     await ctx.workflow("listener").cancel()

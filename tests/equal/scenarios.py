@@ -1,4 +1,7 @@
-"""What the world does to a run of each workflow: one scenario each, the same for every world."""
+"""What the world does to a run of each workflow, the same in every world.
+
+Transactional steps are left out: the harness has no database, and only takes them stubbed.
+"""
 
 from __future__ import annotations
 
@@ -154,6 +157,60 @@ async def leaves_children(world: World, run: Any) -> Any:
 
 @scenario(families.tells)
 async def tells(world: World, run: Any) -> Any:
+    listener = await world.start(families.listener.options(id="listener"))
+    return [await outcome(world, one) for one in (run, listener)]
+
+
+@scenario(families.child, 1)
+async def delayed_start(world: World, run: Any) -> Any:
+    late = await world.start(families.child.options(id="late", delay=3600), 2)
+    return [await outcome(world, one) for one in (run, late)]
+
+
+@scenario(families.child, 1)
+async def attached_start(world: World, run: Any) -> Any:
+    same = await world.start(families.child.options(id="run"), 1)
+    said = [same.run_id == run.run_id, await refused(world.start(families.child.options(id="run"), 2))]
+    return [*said, await outcome(world, run)]
+
+
+@scenario(families.rolled_back)
+async def crash_while_a_child_sleeps(world: World, run: Any) -> Any:
+    await world.until_waiting(run, "child")
+    await world.crash()
+    return await outcome(world, run)
+
+
+@scenario(flows.retries)
+async def crash_between_attempts(world: World, run: Any) -> Any:
+    await world.settle()
+    await world.crash()
+    return await outcome(world, run)
+
+
+@scenario(flows.people)
+async def crash_before_an_answer(world: World, run: Any) -> Any:
+    await world.until_waiting(run, "approval")
+    await world.crash()
+    await run.approve(by="alice")
+    await world.until_waiting(run, "answer")
+    await world.crash()
+    await run.answer(7, by="bob")
+    await world.settle()
+    await world.advance(60)
+    await run.reject(by="carol")
+    return await outcome(world, run)
+
+
+@scenario(families.again, 0, [])
+async def crash_before_messages_are_read(world: World, run: Any) -> Any:
+    await world.settle()
+    await run.signal(families.go, 1, message_id="1")
+    await world.settle()
+    await run.signal(families.go, 2, message_id="2")
+    await world.crash()
+    await world.settle()
+    await run.signal(families.go, 3, message_id="3")
     return await outcome(world, run)
 
 

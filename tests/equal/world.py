@@ -27,7 +27,9 @@ class HarnessWorld:
         self.settle = env.until_idle
         self.advance = env.advance
         self.step = env.step
-        self.crash = env.crash
+
+    async def crash(self) -> None:
+        self._env.crash()
 
     async def finish(self, run: Any) -> Any:
         return await run.result()
@@ -62,6 +64,7 @@ class WorkerWorld:
         self.advance = env.advance
         self.finish = env.finish
         self.until_waiting = env.until_waiting
+        self.crash = env.crash
 
     def step(self, token: str) -> Any:
         return self._env.client.step(token)
