@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from shop import asks, both, charge, compute, counts_down, fetch, go, listens, month, parent, pay, plain, undo
+from tested_shop import asks, both, charge, compute, counts_down, fetch, go, listens, month, parent, pay, plain, undo
 
 from durable import Context, step, step_info, workflow
 from durable.errors import DefinitionError, QuestionTimeoutError, SignalTimeoutError
