@@ -5,6 +5,7 @@ It is found by its entry point. Imports are late, so that a coverage measurement
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Generator, Iterator
@@ -32,6 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tell ``assert_history`` and the workers of a distributed run."""
     config.stash[_unchecked] = {}
+    config.addinivalue_line(
+        "markers",
+        "durable_explore(**options): the test prepares durable_env and returns a bound workflow, which is explored; "
+        "options are those of durable.testing.explore",
+    )
     if config.getoption("durable_update_goldens"):
         from durable.testing.golden import UPDATE_VARIABLE
 
@@ -93,12 +99,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Replay the runs of a test that has passed."""
     __tracebackhide__ = True
+    mark = pyfuncitem.get_closest_marker("durable_explore")
+    if mark is not None:
+        pyfuncitem.obj = _explored(pyfuncitem.obj, dict(mark.kwargs))
     with _watched(pyfuncitem) as created:
         result = yield
     for env in created:
         env.close()
         pyfuncitem.config.stash[_unchecked].update(env.unchecked)
     return result
+
+
+def _explored(test: Any, options: dict[str, Any]) -> Any:
+    """A test that explores the workflow that the marked one returns."""
+    if "durable_env" not in inspect.signature(test).parameters or not inspect.iscoroutinefunction(test):
+        pytest.fail(
+            "@pytest.mark.durable_explore is for a test that prepares an environment and returns the workflow; write:\n"
+            f"    async def {test.__name__}(durable_env):\n        return workflow.bind(...)",
+            pytrace=False,
+        )
+
+    @functools.wraps(test)
+    async def explored(**arguments: Any) -> None:
+        __tracebackhide__ = True
+        from durable.testing.explorer import explore
+
+        report = await explore(await test(**arguments), env=arguments["durable_env"], **options)
+        print(report)  # noqa: T201 - pytest shows it where the test fails, or with -rP
+        report.raise_for_findings()
+
+    return explored
 
 
 class _watched:  # noqa: N801 - used like a function

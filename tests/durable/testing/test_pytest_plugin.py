@@ -190,3 +190,29 @@ def test_goldens_are_written_and_compared(run_tests, tmp_path):
     assert "1 passed" in run_tests(body, "--durable-update-goldens").stdout
     assert '{"kind":"RunCompleted","value":"x"}' in (tmp_path / "golden.json").read_text()
     assert "1 passed" in run_tests(body).stdout
+
+
+def test_a_marked_test_returns_the_workflow_that_is_explored(run_tests):
+    done = run_tests("""
+    def greeted_once(run):
+        count = len(run.calls(greet))
+        return None if count < 2 else f"greeted {count} times"
+
+    @pytest.mark.durable_explore
+    async def test_right(durable_env):
+        durable_env.stub(greet, returns="x")
+        return good.bind("ada")
+
+    @pytest.mark.durable_explore(invariants=[greeted_once])
+    async def test_wrong(durable_env):
+        durable_env.stub(greet, returns="x")
+        return good.bind("ada")
+
+    @pytest.mark.durable_explore
+    def test_misplaced():
+        pass
+    """, "--strict-markers")  # fmt: skip
+    assert "2 failed, 1 passed" in done.stdout, done.stdout
+    assert "greeted 2 times" in done.stdout
+    assert "reproduce: explore(..., seed='crash=" in done.stdout
+    assert "return workflow.bind(...)" in done.stdout
