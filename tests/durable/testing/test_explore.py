@@ -274,3 +274,21 @@ async def test_what_is_no_call_or_no_seed_is_refused():
         await explore(charges, env=prepared)  # type: ignore[arg-type]
     with pytest.raises(DefinitionError, match="crash=7"):
         await explore(charges.bind(), env=prepared, seed="nonsense")
+
+
+@workflow
+async def ten_steps(ctx: Context) -> int:
+    total = 0
+    for number in range(10):
+        await ctx.step(charge, str(number))
+        total += number
+    return total
+
+
+async def test_ten_steps_are_explored_to_the_last_crash_in_the_rollback():
+    report = await explore(ten_steps.bind(), env=prepared)
+    report.raise_for_findings()
+    print(report)
+    assert report.tried["crashes"] == 32
+    assert report.tried["crashes in a rollback"] > 30
+    assert not report.left_out
