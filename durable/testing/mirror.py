@@ -37,6 +37,10 @@ PATIENCE_SECONDS: Final = 60
 """How long an answer may take: the first one imports the test's modules."""
 
 
+_INSIDE: Final = "DURABLE_MIRROR"
+"""Set in the other process, which must not start a third."""
+
+
 def replay_elsewhere(host: Fulfiller) -> None:
     """Replay the runs of an environment in a process with another hash seed.
 
@@ -44,6 +48,8 @@ def replay_elsewhere(host: Fulfiller) -> None:
         RunStuckError: a run asks for something else there; the message names both sides.
     """
     __tracebackhide__ = True
+    if _INSIDE in os.environ:  # what a module that was imported there does when it is imported
+        return
     for run in host.runs.values():
         if run.is_mirrored or not run.history or run.stuck is not None:
             continue
@@ -97,7 +103,7 @@ class Mirror:
             [sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONHASHSEED": self.seed},
+            env={**os.environ, "PYTHONHASHSEED": self.seed, _INSIDE: "1"},
         )
         atexit.register(self.close)
 

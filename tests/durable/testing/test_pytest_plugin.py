@@ -216,3 +216,23 @@ def test_a_marked_test_returns_the_workflow_that_is_explored(run_tests):
     assert "greeted 2 times" in done.stdout
     assert "reproduce: explore(..., seed='crash=" in done.stdout
     assert "return workflow.bind(...)" in done.stdout
+
+
+def test_a_script_without_a_guard_starts_one_other_process_and_no_more(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import asyncio\n"
+        "from durable import Context, workflow\n"
+        "from durable.testing import WorkflowEnvironment\n"
+        "print('imported', flush=True)\n"
+        "@workflow\n"
+        "async def flow(ctx: Context) -> int:\n"
+        "    return 1\n"
+        "async def main():\n"
+        "    async with WorkflowEnvironment() as env:\n"
+        "        await env.execute(flow)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("imported") == 2
