@@ -28,10 +28,11 @@ from durable.retry import RetryPolicy
 from durable.testing.clock import VirtualClock
 from durable.testing.crash import CrashPoint
 from durable.testing.effect import EFFECTS
+from durable.testing.execution import Execution
 from durable.testing.probe import Probe
 from durable.testing.relation import Relations
 from durable.testing.simulated import SimulatedRun
-from durable.testing.stepping import Execution, Steps
+from durable.testing.stepping import Steps
 from durable.testing.stub import StepCall, Stub
 from durable.testing.verification import replay_strictly
 

@@ -8,7 +8,7 @@ from durable.step import StepDefinition
 from durable.testing.failure import UnstubbedStepError
 
 if TYPE_CHECKING:
-    from durable.testing.stepping import Execution
+    from durable.testing.execution import Execution
 
 
 def check_allowed(execution: Execution, is_allowed: bool) -> None:

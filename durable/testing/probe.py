@@ -8,8 +8,8 @@ from durable.attempt import StepInfo
 from durable.history import Fact
 
 if TYPE_CHECKING:
+    from durable.testing.execution import Execution
     from durable.testing.simulated import SimulatedRun
-    from durable.testing.stepping import Execution
 
 SILENCE: Final = object()
 """The fault of an attempt that never answers: its limits end it."""

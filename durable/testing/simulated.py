@@ -18,7 +18,7 @@ from durable.workflow import WorkflowDefinition
 if TYPE_CHECKING:
     from durable.commands import AskQuestion, StartChild
     from durable.testing.clock import VirtualAlarm
-    from durable.testing.stepping import Execution
+    from durable.testing.execution import Execution
 
 
 @dataclass(eq=False, slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from durable.errors import StepError
 
 if TYPE_CHECKING:
+    from durable.testing.execution import Execution
     from durable.testing.fulfiller import Fulfiller
-    from durable.testing.stepping import Execution
 
 
 class HandedOverStep:

@@ -19,11 +19,11 @@ from durable.handle import RollbackStatus
 from durable.history import EventKind, Fact, write_detail
 from durable.testing.crash import CrashPoint
 from durable.testing.environment import WorkflowEnvironment
+from durable.testing.execution import Execution
 from durable.testing.explorer.coverage import Coverage, Place, place_of_command
 from durable.testing.explorer.schedule import FaultKind, Schedule
 from durable.testing.probe import SILENCE
 from durable.testing.simulated import SimulatedRun
-from durable.testing.stepping import Execution
 
 MESSAGES: Final = frozenset({EventKind.SIGNAL_RECEIVED, EventKind.UPDATE_ACCEPTED, EventKind.CANCEL_REQUESTED})
 HELD: Final = MESSAGES | {

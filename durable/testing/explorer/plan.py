@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from durable.kernel.people import APPROVAL
+from durable.testing.execution import Execution
 from durable.testing.explorer.schedule import Cancellation, Fault, FaultKind, Schedule
 from durable.testing.explorer.trial import Trial
-from durable.testing.stepping import Execution
 
 
 def crashes(reference: Trial) -> list[Schedule]:
