@@ -7,7 +7,7 @@ from typing import Literal, assert_type
 
 import anyio
 
-from durable import Context, Query, Signal, Update, step, workflow
+from durable import Context, Decision, Query, Signal, Update, step, workflow
 from runtime import Client, RunHandle, RunSummary, Runtime, sync
 
 pause = Signal("pause", bool)
@@ -58,6 +58,7 @@ async def parent(ctx: Context, name: str) -> int:
     assert_type(await ctx.wait_signal(pause), bool)
     async for value in ctx.signals(pause):
         assert_type(value, bool)
+    assert_type(await ctx.ask_approval("sure?"), Decision)
     assert_type(await ctx.ask_user("who?"), str)
     assert_type(await ctx.ask_user("which?", Literal["a", "b"]), Literal["a", "b"])
     assert_type(await ctx.ask_user("how many?", int | None), int | None)
