@@ -428,7 +428,7 @@ async def tells_about_itself(ctx: Context) -> list[Any]:
     loop.call_exception_handler({"message": "without an error", "handle": None})
     with anyio.move_on_after(timedelta(seconds=1).total_seconds()):
         await ctx.sleep(0)
-    replaying.append(info.is_replaying)
+    replaying.append(info.is_replaying)  # durable: ignore[DURL402]
     return [info.parent_run_id, info.workflow, info.started_at.isoformat(), info.is_replaying]
 
 
