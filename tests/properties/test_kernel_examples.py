@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from kernel_model.world import SECOND, World, failure
 
 from durable.handle import RollbackStatus
@@ -42,7 +44,11 @@ def test_order_to_resume_a_rollback_is_refused_while_the_code_goes_on() -> None:
 def test_what_code_reads_of_a_cancelled_scope_is_the_same_after_a_replay() -> None:
     world = World(["sequence", ["timeout", "anyio", 1, ["step", 0]], ["step", 0]], 0, 2)
     world.turn([], 2 * SECOND)
-    assert "Cancelled via cancel scope" in str(world.trace)
+    says_which_scope = tuple(map(int, version("anyio").split(".")[:2])) >= (
+        4,
+        16,
+    )  # by a message, which holds an address
+    assert ("Cancelled via cancel scope" in str(world.trace)) is says_which_scope
     world.close()
 
 
