@@ -50,9 +50,9 @@ def open_store(url: str | None = None, *, read_only: bool = False) -> Store:
 
 
 def _sqlite(path: str | Path, *, read_only: bool) -> Store:
-    from runtime.store.sqlite import SqliteSnapshot, SqliteStore
+    from runtime.store.sqlite import ReadOnlySqliteStore, SqliteStore
 
-    return SqliteSnapshot(path) if read_only else SqliteStore(path)
+    return ReadOnlySqliteStore(path) if read_only else SqliteStore(path)
 
 
 def _path(url: str, rest: str) -> str:

@@ -1,4 +1,6 @@
-"""A store that may be looked at and not written: on a read-only disk, or of somebody else.
+"""A store that is looked at and not written: because that is all that is asked for, or because the disk or the user allows no more.
+
+It neither creates nor migrates the file, takes no write lock, starts no thread that writes and copies no log back when it is closed.
 
 SQLite reads a file with a write-ahead log only if it can share the log's index with those who write, a file beside the
 database. Where it can neither make nor open that, the log decides: without one, nobody has written since the last worker stopped, and
@@ -15,7 +17,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from durable.errors import StoreError
+from durable.errors import StoreError, StoreFormatError
 from runtime.store.sqlite import house
 from runtime.store.sqlite.connection import primary_code, translate, uri
 from runtime.store.sqlite.migration import check, migrations
@@ -46,7 +48,8 @@ class ReadOnlySqliteStore(SqliteStore):
         """Open it for reading.
 
         Raises:
-            StoreError: it cannot be read as it is; says what is needed.
+            StoreError: there is none, or it cannot be read as it is; says what is needed.
+            StoreFormatError: another program's database, or of another schema than this program's.
         """
         async with self._opening:
             self._mode = await anyio.to_thread.run_sync(_reading_mode, self.path)
@@ -65,6 +68,8 @@ class ReadOnlySqliteStore(SqliteStore):
 
 def _reading_mode(path: Path) -> str:
     """How the file can be read."""
+    if not path.is_file():
+        raise StoreError(f"there is no store at {path}", path=str(path))
     try:
         _check(path, SHARED)
     except sqlite3.Error as error:
@@ -95,8 +100,9 @@ def _check(path: Path, mode: str) -> None:
     with closing(sqlite3.connect(uri(path, mode), uri=True)) as connection:
         version = check(connection, path)
     if version < len(migrations()):
-        raise StoreError(
-            f"{path} is no store of this version yet (schema {version}, known here up to {len(migrations())}), and to make it one "
-            "takes write permission",
+        raise StoreFormatError(
+            f"{path} is no store of this version yet: it has the older schema {version}, and is migrated by whatever opens it with "
+            f"write permission; to leave it as it is, look at a copy: sqlite3 {path} '.backup COPY.db'; "
+            "durable list --store sqlite:///COPY.db",
             path=str(path),
         )

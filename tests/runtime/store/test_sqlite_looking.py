@@ -11,7 +11,7 @@ import pytest
 from durable.errors import StoreError, StoreFormatError
 from runtime import Runtime
 from runtime.store.row import NewRun, RunFilter
-from runtime.store.sqlite import SqliteSnapshot, SqliteStore
+from runtime.store.sqlite import ReadOnlySqliteStore, SqliteStore
 from runtime.store.url import open_store
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ async def test_reading_leaves_every_byte_as_it_is(path: Path):
 
 
 async def test_it_sees_what_others_commit_meanwhile(path: Path):
-    snapshot, writer = SqliteSnapshot(path), SqliteStore(path)
+    snapshot, writer = ReadOnlySqliteStore(path), SqliteStore(path)
     await snapshot.open()
     await writer.open()
     await writer.start(new_run("two"))
@@ -53,7 +53,7 @@ async def test_it_sees_what_others_commit_meanwhile(path: Path):
 
 
 async def test_writing_is_refused(path: Path):
-    store = SqliteSnapshot(path)
+    store = ReadOnlySqliteStore(path)
     await store.open()
     with pytest.raises(StoreError, match="is open for reading only"):
         await store.start(new_run("two"))
@@ -64,25 +64,25 @@ async def test_writing_is_refused(path: Path):
 
 async def test_missing_file_is_not_made(tmp_path: Path):
     with pytest.raises(StoreError, match="there is no store at"):
-        await SqliteSnapshot(tmp_path / "none" / "a.db").open()
+        await ReadOnlySqliteStore(tmp_path / "none" / "a.db").open()
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_what_is_no_store_of_ours_is_refused(tmp_path: Path, path: Path):
     (tmp_path / "text").write_text("no database, " * 100)
     with pytest.raises(StoreFormatError, match="damaged"):
-        await SqliteSnapshot(tmp_path / "text").open()
+        await ReadOnlySqliteStore(tmp_path / "text").open()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(StoreFormatError, match="newer version"):
-        await SqliteSnapshot(path).open()
+        await ReadOnlySqliteStore(path).open()
 
 
 async def test_older_schema_is_left_as_it_is(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("runtime.store.sqlite.snapshot.migrations", lambda: ["", ""])
+    monkeypatch.setattr("runtime.store.sqlite.readonly.migrations", lambda: ["", ""])
     with pytest.raises(StoreFormatError, match="older schema 1"):
-        await SqliteSnapshot(path).open()
+        await ReadOnlySqliteStore(path).open()
 
 
 async def test_memory_store_has_no_other_way_to_be_opened():
