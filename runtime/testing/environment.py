@@ -141,9 +141,7 @@ class RuntimeEnvironment:
         Raises:
             DefinitionError: nothing is served yet.
         """
-        if self._client is None:
-            raise DefinitionError("nothing is served yet: start a workflow, or await serve(workflow) first")
-        return self._client
+        return _served(self._client)
 
     @property
     def worker(self) -> Worker:
@@ -152,9 +150,7 @@ class RuntimeEnvironment:
         Raises:
             DefinitionError: nothing is served yet.
         """
-        if self._worker is None:
-            raise DefinitionError("nothing is served yet: start a workflow, or await serve(workflow) first")
-        return self._worker
+        return _served(self._worker)
 
     # -- runs ---------------------------------------------------------------------------------------------
 
@@ -315,3 +311,9 @@ def _of_module(definition: WorkflowDefinition[..., Any]) -> list[WorkflowDefinit
         if isinstance(value, WorkflowDefinition):
             found.setdefault(value.name, value)
     return list(found.values())
+
+
+def _served(part: T | None) -> T:
+    if part is None:
+        raise DefinitionError("nothing is served yet: start a workflow, or await serve(workflow) first")
+    return part

@@ -7,7 +7,6 @@ from tested_shop import (
     add,
     asks,
     charge,
-    compute,
     counts_down,
     fetch,
     go,
@@ -17,7 +16,6 @@ from tested_shop import (
     pays_and_fails,
     plain,
     sends,
-    slow,
     total,
     undo,
 )
@@ -310,7 +308,6 @@ async def test_a_cancelled_step_that_runs_for_real_is_cancelled(durable_env):
 
 
 async def test_the_timeline_tells_what_happened(durable_env):
-    durable_env.allow(compute, slow)
     durable_env.stub(fetch, returns="x")
     run = await durable_env.start(plain, "a")
     await run.result()
